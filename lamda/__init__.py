@@ -1,0 +1,28 @@
+"""lamda: a functional language for composing neural models.
+
+A model is a pure function with weights. Compose models like functions, address them by content,
+compile the composition with XLA, deploy it as a stateless handler.
+"""
+
+from lamda.combinators import branch as branch
+from lamda.combinators import compose as compose
+from lamda.combinators import fine_tune_head as fine_tune_head
+from lamda.combinators import freeze as freeze
+from lamda.combinators import identity as identity
+from lamda.combinators import pick as pick
+from lamda.compile import bundle as bundle
+from lamda.compile import compile as compile
+from lamda.errors import ImpureError as ImpureError
+from lamda.errors import LamdaError as LamdaError
+from lamda.errors import MismatchError as MismatchError
+from lamda.errors import MissingError as MissingError
+from lamda.errors import OpenError as OpenError
+from lamda.errors import SpecError as SpecError
+from lamda.errors import StoreError as StoreError
+from lamda.errors import SuccessionError as SuccessionError
+from lamda.lift import lift as lift
+from lamda.model import Model as Model
+from lamda.model import pred as pred
+from lamda.model import succ as succ
+from lamda.model import who as who
+from lamda.store import Store as Store

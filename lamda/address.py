@@ -1,0 +1,67 @@
+"""Addresses: the SHA-256 of a normal form and its weights, over canonical msgpack.
+
+The address is the function: two compositions have one address exactly when the laws prove them
+equal. Names, brackets, sharing, freezing and lineage leave no trace in it; a bit of a weight, a
+dtype, a constant or the order of outputs does.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import msgpack
+
+from lamda import types
+from lamda.normal import Graph, is_wire
+from lamda.types import Type
+
+VERSION = 1
+"""The hashing version: part of every hash, and changed only with a note in CHANGELOG.md."""
+
+
+def sha256(value: Any) -> str:
+    """``sha256:...`` of a value made of None, bool, int, str, bytes, tuples and lists."""
+    packed = msgpack.packb([VERSION, value], use_bin_type=True)
+    return f"sha256:{hashlib.sha256(packed).hexdigest()}"
+
+
+def address(
+    graph: Graph, weights: Callable[[int], Type], digests: Callable[[int], Sequence[str]]
+) -> str:
+    """The address of a graph whose slot ``i`` has tensors of these types and digests.
+
+    Each application hashes what it computes, the tensors it reads in order of use, and the
+    hashes of what it is applied to; the root hashes the input type and the output.
+    """
+    hashes: list[str] = []
+    canonical = dict(zip(names := types.names(graph.input), _numbered(names), strict=True))
+
+    def at(tree: Any) -> Any:
+        return _tree(
+            jax.tree.map(
+                lambda w: f"input {w.leaf}" if w.node < 0 else f"{hashes[w.node]} {w.leaf}",
+                tree,
+                is_leaf=is_wire,
+            )
+        )
+
+    for node in graph.nodes:
+        type = types.plain(types.substitute(node.type, canonical))
+        slot: Type = () if node.weights is None else weights(node.weights)
+        program = node.function.digest(slot, node.type)
+        tensors = [] if node.weights is None else digests(node.weights)
+        used = [tensors[i] for i in program.order]
+        hashes.append(sha256(["apply", program.value, type, used, at(node.argument)]))
+    return sha256(["model", types.canonical(graph.input), at(graph.output)])
+
+
+def _numbered(names: list[str]) -> list[str]:
+    return [f"d{i}" for i in range(len(names))]
+
+
+def _tree(value: Any) -> Any:
+    """Trees as lists that say what they are, so that none can be mistaken for another."""
+    if isinstance(value, dict):
+        return ["dict", *([k, _tree(value[k])] for k in sorted(value))]
+    return ["tuple", *map(_tree, value)] if isinstance(value, tuple) else value

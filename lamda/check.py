@@ -1,0 +1,167 @@
+"""Type checking: what a term gives for an input, found without computing anything.
+
+Types flow forward through a term. Where a part declares its input, the two are unified, and what
+that says of the dimensions flows back to the input: ``float32[b, 16]`` into a part for
+``float32[8, 16]`` makes ``b`` 8 everywhere.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from lamda import errors, types
+from lamda.term import Branch, Compose, Lift, Pick, Term
+from lamda.types import Dim, Type, Unifier
+
+Weights = Callable[[Lift, Type], Type]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A part as an error names it."""
+
+    name: str
+    where: str
+
+
+INPUT = Place("the input", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """What a term gives, and what was learned of the named dimensions of its input."""
+
+    output: Type
+    sizes: Mapping[str, Dim] = field(default_factory=dict)
+
+
+def infer(term: Term, input: Type, weights: Weights, giver: Place = INPUT) -> Inferred:
+    """The output type of a term for an input type. Raises MismatchError where parts do not fit."""
+    match term:
+        case Lift(function, _):
+            return _lift(term, input, weights, giver)
+        case Compose(parts):
+            output, sizes = input, {}
+            for part in parts:
+                step = infer(part, output, weights, giver)
+                output, sizes = step.output, _then(sizes, step.sizes, input)
+                giver = place(part, giver.where)
+            return Inferred(output, sizes)
+        case Branch(parts, names):
+            sizes, outputs = {}, []
+            for part in parts:
+                step = infer(part, types.substitute(input, sizes), weights, giver)
+                outputs = [types.substitute(o, step.sizes) for o in outputs] + [step.output]
+                sizes = _then(sizes, step.sizes, input)
+            tree = tuple(outputs) if names is None else dict(zip(names, outputs, strict=True))
+            return Inferred(tree, sizes)
+        case Pick(key):
+            return Inferred(_pick(key, input, giver))
+
+
+def place(term: Term, where: str) -> Place:
+    """The part that speaks for a term in an error: the last one that gives its output."""
+    if isinstance(term, Compose) and term.parts:
+        return place(term.parts[-1], where)
+    return Place(str(term), term.function.where if isinstance(term, Lift) else where)
+
+
+def first(term: Term, where: str) -> Place:
+    """The part that reads the input of a term."""
+    if isinstance(term, Compose) and term.parts:
+        return first(term.parts[0], where)
+    return place(term, where)
+
+
+def declared(term: Term) -> Type | None:
+    """The input type that a term declares, or ``None`` where its first parts take what comes."""
+    match term:
+        case Lift(function, _):
+            return function.input
+        case Compose(parts) if parts:
+            return declared(parts[0])
+        case Branch(parts, _):
+            known = [(p, t) for p in parts if (t := declared(p)) is not None]
+            if not known:
+                return None
+            term, common = known[0]
+            for part, type in known[1:]:
+                common = branch_input((first(term, ""), common), (first(part, ""), type))
+            return common
+        case _:
+            return None
+
+
+def branch_input(left: tuple[Place, Type], right: tuple[Place, Type]) -> Type:
+    """The one input type of two parts that read the same input."""
+    unifier = Unifier()
+    if not unifier.unify(left[1], right[1]):
+        raise mismatch(errors.BRANCH_MISMATCH, unifier, left, right)
+    return unifier.left(left[1])
+
+
+def mismatch(
+    message: str, unifier: Unifier, left: tuple[Place, Type], right: tuple[Place, Type]
+) -> errors.MismatchError:
+    """The error for two types that do not agree."""
+    return errors.MismatchError(
+        message.format(
+            left=left[0].name,
+            left_at=left[0].where,
+            right=right[0].name,
+            right_at=right[0].where,
+            given=types.show(left[1]),
+            wanted=types.show(right[1]),
+            axes="\n".join(unifier.differences),
+        )
+    )
+
+
+def agree(given: tuple[Place, Type], wanted: tuple[Place, Type]) -> Unifier:
+    """The unifier of what one part gives and the next takes. Raises MismatchError."""
+    unifier = Unifier()
+    if not unifier.unify(given[1], wanted[1]):
+        if given[0] is INPUT:
+            text = errors.INPUT_MISMATCH.format(
+                name=wanted[0].name,
+                wanted=types.show(wanted[1]),
+                given=types.show(given[1]),
+                axes="\n".join(unifier.differences),
+            )
+            raise errors.MismatchError(text)
+        raise mismatch(errors.MISMATCH, unifier, given, wanted)
+    return unifier
+
+
+def _lift(lift: Lift, input: Type, weights: Weights, giver: Place) -> Inferred:
+    function = lift.function
+    if function.input is None:
+        return Inferred(function.output(weights(lift, input), input))
+    wanted = function.input
+    unifier = agree((giver, input), (Place(function.name, function.where), wanted))
+    output = unifier.right(function.output(weights(lift, wanted), wanted))
+    return Inferred(output, unifier.sizes(input))
+
+
+def _then(
+    sizes: Mapping[str, Dim], more: Mapping[str, Dim], input: Type
+) -> dict[str, Dim]:
+    """What two steps say together of the names of ``input``."""
+    return {
+        name: dim
+        for name in types.names(input)
+        if (dim := types.replace(types.replace(name, sizes), more)) != name
+    }
+
+
+def _pick(key: str | int, type: Type, giver: Place) -> Type:
+    if isinstance(type, Mapping) and key in type:
+        return type[key]  # type: ignore[index]
+    if isinstance(type, tuple) and isinstance(key, int) and -len(type) <= key < len(type):
+        return type[key]
+    if types.is_array(type):
+        text = errors.NOT_A_TREE.format(name=giver.name, type=types.show(type))
+        raise errors.MismatchError(text)
+    choices = ", ".join(map(repr, type if isinstance(type, Mapping) else range(len(type))))
+    raise errors.MismatchError(
+        errors.BAD_PATH.format(name=giver.name, type=types.show(type), path=key, choices=choices)
+    )

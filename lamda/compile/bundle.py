@@ -1,0 +1,176 @@
+"""Bundles: everything that one deployed function needs, in a directory (docs/bundle.md).
+
+Files are named by their digests and written once. A successor in the same directory finds its
+programs and executables there: it compiles nothing and writes the tensors that changed.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lamda import errors
+from lamda.compile import manifest, program
+from lamda.compile.sizes import Given, combinations, resolve
+from lamda.model import Model
+from lamda.store.blobs import write_file
+from lamda.tensor import ALIGNMENT, Tensor
+from serve.runtime import build, machine, plugins
+
+TARGETS = ("cpu",)
+File = dict[str, Any]
+
+
+class Report(NamedTuple):
+    """What :func:`bundle` did."""
+
+    directory: Path
+    address: str
+    compiled: int
+    """Executables that were compiled now; what was there already is not compiled again."""
+    added: int
+    """Bytes of the files that were written now."""
+
+
+def bundle(
+    model: Model,
+    directory: str | Path,
+    *,
+    name: str | None = None,
+    targets: Sequence[str] = TARGETS,
+    batch: Given = None,
+    tokenizer: str | Path | bytes | None = None,
+    **sizes: Given,
+) -> Report:
+    """Write what ``serve.load(directory)`` reads; ``serve.load(d)(request)`` is ``m`` at the request.
+
+    Sizes are given as to :func:`compile`. With ``tokenizer``, a ``tokenizer.json``, requests may
+    be text; it travels as data. An executable needs a PJRT plugin for its target; where there is
+    none, the bundle holds the portable program alone, and is compiled where it is loaded.
+
+    Written into a directory that holds another version, the new one takes its place in one step;
+    processes that serve the old one keep their files.
+
+    Raises SpecError, OpenError; ``serve.errors.PluginError`` where a program does not compile.
+    """
+    unknown = [t for t in targets if t not in TARGETS]
+    if unknown:
+        known = ", ".join(TARGETS)
+        raise errors.SpecError(errors.UNKNOWN_TARGET.format(given=unknown[0], known=known))
+    numbers = resolve(model, batch, sizes)
+    writer = _Writer(Path(directory))
+    text = None
+    if tokenizer is not None:
+        data = tokenizer if isinstance(tokenizer, bytes) else Path(tokenizer).read_bytes()
+        text = manifest.text(model, writer.file("files", [data]), numbers, None)
+    entries = manifest.describe(model, name or str(model), numbers, text)
+    entries["weights"] = _weights(model, writer)
+    entries["programs"] = [
+        _program(model, chosen, writer, bool(targets)) for chosen in combinations(numbers)
+    ]
+    write_file(writer.root / "manifest.json", _canonical(entries))
+    return Report(writer.root, model.address, writer.compiled, writer.added)
+
+
+class _Writer:
+    """Files of a bundle, each written once; and what the bundle held before."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.added = 0
+        self.compiled = 0
+        self.before = {p["stablehlo"]["digest"]: p["executables"] for p in _programs(root)}
+
+    def file(self, folder: str, chunks: Iterable[bytes | memoryview], suffix: str = "") -> File:
+        """The FILE of these bytes."""
+        parts = list(chunks)
+        sha = hashlib.sha256()
+        for part in parts:
+            sha.update(part)
+        digest, size = sha.hexdigest(), sum(len(part) for part in parts)
+        path = self.root / folder / f"{digest}{suffix}"
+        if not path.exists():
+            write_file(path, parts)
+            self.added += size
+        return {
+            "path": f"{folder}/{path.name}",
+            "digest": f"sha256:{digest}",
+            "size": size,
+        }
+
+
+def _programs(root: Path) -> list[dict[str, Any]]:
+    """The programs of the bundle that is there, if one is."""
+    try:
+        return json.loads((root / "manifest.json").read_bytes())["programs"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _weights(model: Model, writer: _Writer) -> dict[str, Any]:
+    """Two packs, of what is frozen and what is trained, so that a successor rewrites one."""
+    packs: dict[bool, list[bytes | memoryview]] = {}
+    ends = {False: 0, True: 0}
+    placed = []
+    for tensor, trained in program.tensors(model):
+        offset = ends[trained] + -ends[trained] % ALIGNMENT
+        chunks = packs.setdefault(trained, [])
+        chunks.append(bytes(offset - ends[trained]))
+        chunks.append(_numbers(tensor))
+        ends[trained] = offset + tensor.nbytes
+        placed.append((trained, offset, tensor))
+    order = sorted(packs)
+    return {
+        "packs": [writer.file("weights", packs[trained], ".bin") for trained in order],
+        "tensors": [
+            {
+                "dtype": tensor.type.dtype,
+                "shape": list(tensor.type.shape),
+                "pack": order.index(trained),
+                "offset": offset,
+                "size": tensor.nbytes,
+            }
+            for trained, offset, tensor in placed
+        ],
+    }
+
+
+def _numbers(tensor: Tensor) -> bytes | memoryview:
+    """The bytes of a tensor without its header."""
+    _, *numbers = tensor.chunks()
+    return numbers[0] if numbers else b""
+
+
+def _program(
+    model: Model, sizes: dict[str, int], writer: _Writer, executable: bool
+) -> dict[str, Any]:
+    code = program.stablehlo(model, sizes)
+    file = writer.file("programs", [code], ".mlir")
+    plugin = plugins.find() if executable else None
+    executables = []
+    if plugin is not None:
+        kept = [e for e in writer.before.get(file["digest"], ()) if _fits(e, plugin, writer.root)]
+        executables = kept[:1] or [_compile(code, plugin, writer)]
+    return {"sizes": sizes, "stablehlo": file, "executables": executables}
+
+
+def _fits(entry: dict[str, Any], plugin: plugins.Plugin, root: Path) -> bool:
+    """Whether an executable of the bundle is for this plugin and this machine, and still there."""
+    here = machine.here()
+    same = entry["machine"] == {"arch": here.arch, "features": list(here.features)}
+    there = (root / entry["file"]["path"]).exists()
+    return same and there and entry["plugin"]["digest"] == plugin.digest
+
+
+def _compile(code: bytes, plugin: plugins.Plugin, writer: _Writer) -> dict[str, Any]:
+    built = build.compile_program(code, plugin)
+    writer.compiled += 1
+    file = writer.file("executables", [built.executable], ".pjrt")
+    return {"file": file, **built.entry}
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()

@@ -1,0 +1,76 @@
+"""Manifests: what docs/bundle.md says of a model, apart from the files."""
+
+from importlib.metadata import version
+from typing import Any
+
+import jax
+
+from lamda import errors, types
+from lamda.compile.sizes import Sizes, batch_dimension
+from lamda.model import Model, pred
+from lamda.types import ArrayType, Type
+
+FORMAT = "lamda.bundle/1"
+
+
+def describe(model: Model, name: str, sizes: Sizes, text: dict[str, Any] | None) -> dict[str, Any]:
+    """The manifest of a model without ``weights`` and ``programs``."""
+    before = pred(model)
+    input, output = model._require_input(), model.output
+    assert output is not None
+    return {
+        "format": FORMAT,
+        "name": name,
+        "address": model.address,
+        "pred": None if before is None else before.address,
+        "input": types.to_json(input),
+        "output": types.to_json(output),
+        "batch": batch_dimension(input),
+        "sizes": sizes,
+        "example": {"text": ["an example"]} if text else example(input, sizes),
+        "text": text,
+        "provenance": {p: version(p) for p in ("jax", "jaxlib")},
+    }
+
+
+def example(input: Type, sizes: Sizes) -> Any:
+    """A value of the input type at its smallest sizes, as request JSON: all zeros."""
+    smallest = types.substitute(input, {name: numbers[0] for name, numbers in sizes.items()})
+    arrays = types.transform(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), smallest)
+    return _lists(arrays)
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _lists(v) for k, v in value.items()}
+    return [_lists(v) for v in value] if isinstance(value, tuple) else value.tolist()
+
+
+def text(
+    model: Model, tokenizer: dict[str, Any], sizes: Sizes, max_length: int | None
+) -> dict[str, Any]:
+    """How text becomes the input: by ``tokenizer``, a FILE, into leaves ``ids`` and ``mask``.
+
+    Raises SpecError where the input has no such leaves.
+    """
+    input = model._require_input()
+    found = {str(path[-1]): (path, leaf) for path, leaf in types.leaves(input) if path}
+    fits = "ids" in found and set(found) <= {"ids", "mask"} and _is_tokens(found["ids"][1])
+    if not fits:
+        text = errors.BAD_TEXT.format(name=model, type=types.show(input))
+        raise errors.SpecError(text)
+    path, leaf = found["ids"]
+    batch, length = leaf.shape
+    return {
+        "tokenizer": tokenizer,
+        "batch": batch,
+        "length": length,
+        "ids": list(path),
+        "mask": list(found["mask"][0]) if "mask" in found else None,
+        "max_length": min(max_length or sizes[str(length)][-1], sizes[str(length)][-1]),
+    }
+
+
+def _is_tokens(leaf: ArrayType) -> bool:
+    named = all(isinstance(dim, str) for dim in leaf.shape)
+    return "int" in leaf.dtype and len(leaf.shape) == 2 and named

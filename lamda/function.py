@@ -1,0 +1,148 @@
+"""Functions: what is lifted, with its types, its weights' type and its program."""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lamda import errors, program, types
+from lamda.tensor import Weights
+from lamda.types import Type
+
+
+class Function:
+    """A pure function ``call(weights, x) -> y``, with what is known of it.
+
+    Two functions are equal when their ``key`` and their declared input are; equal functions
+    compute the same. ``input`` is ``None`` where the function takes what it is given.
+    ``init(key, x)`` makes its weights, for functions that are lifted open.
+    """
+
+    __slots__ = ("_memo", "call", "init", "input", "key", "name", "where")
+
+    def __init__(
+        self,
+        call: Callable[[Any, Any], Any],
+        *,
+        key: Hashable,
+        name: str,
+        where: str,
+        input: Type | None = None,
+        init: Callable[[jax.Array, Any], Any] | None = None,
+    ) -> None:
+        self.call = call
+        self.key = key
+        self.name = name
+        self.where = where
+        self.input = input
+        self.init = init
+        self._memo: dict[Any, Any] = {}
+
+    def _identity(self) -> Hashable:
+        return self.key, None if self.input is None else types.canonical(self.input)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Function):
+            return NotImplemented
+        return self is other or self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        return f"<function {self.name}: {types.show(self.input)}>"
+
+    def output(self, weights: Type, input: Type) -> Type:
+        """The type of ``call(weights, x)`` for ``x`` of type ``input``; nothing is computed."""
+        at = ("output", types.plain(weights), types.plain(input))
+        if at not in self._memo:
+            scope = jax.export.SymbolicScope()
+            structs = types.structs(weights, scope), types.structs(input, scope)
+            self._memo[at] = self._typeof(self._trace(jax.eval_shape, input, *structs))
+        return self._memo[at]
+
+    def weights(self, input: Type) -> Type:
+        """The type of the weights that ``init`` would make for an input of this type."""
+        if self.init is None:
+            return ()
+        at = ("weights", types.plain(input))
+        if at not in self._memo:
+            key = jax.eval_shape(lambda: jax.random.key(0))
+            made = self._trace(lambda _, *a: jax.eval_shape(self.init, *a), input, key, types.structs(input))
+            self._memo[at] = types.typeof(made)
+        return self._memo[at]
+
+    def initialise(self, key: jax.Array, input: Type) -> Weights:
+        """Weights for an input of this type, all of whose dimensions are numbers."""
+        assert self.init is not None
+        if "init" not in self._memo:
+            self._memo["init"] = jax.jit(self.init)
+        zeros = types.transform(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), input)
+        made = self._trace(lambda _, *a: self._memo["init"](*a), input, key, zeros)
+        return Weights.of(made)
+
+    def trace(self, how: Callable[..., Any], *structs: Any) -> Any:
+        """``how(call, weights, x)`` under strict promotion; what fails says which part and where."""
+        return self._trace(how, self.input or (), *structs)
+
+    def _trace(self, how: Callable[..., Any], input: Type, *structs: Any) -> Any:
+        try:
+            with jax.numpy_dtype_promotion("strict"):
+                return how(self.call, *structs)
+        except errors.LamdaError:
+            raise
+        except Exception as error:
+            text = str(error).strip().split("\n")[0][:300]
+            said = f"{type(error).__name__}: {text}"
+            raise errors.MismatchError(
+                errors.UNTRACEABLE.format(
+                    name=self.name, type=types.show(input), error=said, at=self.where
+                )
+            ) from error
+
+    def _typeof(self, value: Any) -> Type:
+        try:
+            return types.typeof(value)
+        except errors.SpecError:
+            kinds = {
+                type(leaf).__name__
+                for leaf in jax.tree.leaves(value, is_leaf=lambda v: not _is_tree(v))
+                if not hasattr(leaf, "shape")
+            }
+            raise errors.SpecError(
+                errors.BAD_NODE.format(
+                    what="the output", name=self.name, kind=" or ".join(sorted(kinds))
+                )
+            ) from None
+
+    def export(self, weights: Type, input: Type) -> jax.export.Exported:
+        """The StableHLO of ``call`` on flat weights: ``(list of arrays, x) -> y``."""
+        at = ("export", types.plain(weights), types.plain(input))
+        if at not in self._memo:
+            flat, tree = jax.tree.flatten(weights, is_leaf=types.is_array)
+
+            def call(leaves: list[Any], x: Any) -> Any:
+                return self.call(jax.tree.unflatten(tree, leaves), x)
+
+            scope = jax.export.SymbolicScope()
+            structs = types.structs(tuple(flat), scope), types.structs(input, scope)
+            self._memo[at] = self._trace(
+                lambda _, *args: program.export(call, *args), input, list(structs[0]), structs[1]
+            )
+        return self._memo[at]
+
+    def digest(self, weights: Type, input: Type) -> program.Digest:
+        """What the function computes, at the type it declares or else at ``input``."""
+        input = self.input if self.input is not None else input
+        at = ("digest", types.plain(weights), types.canonical(input))
+        if at not in self._memo:
+            count = len(list(types.leaves(weights)))
+            self._memo[at] = program.digest(self.export(weights, input), count)
+        return self._memo[at]
+
+
+def _is_tree(value: Any) -> bool:
+    return isinstance(value, dict | list) or (
+        isinstance(value, tuple) and not hasattr(value, "_fields")
+    )

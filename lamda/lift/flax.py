@@ -1,0 +1,68 @@
+"""Flax modules: linen modules are lifted open, nnx modules with the weights they hold."""
+
+import sys
+from typing import Any
+
+import jax
+
+from lamda import errors
+from lamda.function import Function
+from lamda.types import Type
+
+
+def is_module(value: Any) -> bool:
+    """Whether a value is a Flax module, of either kind; Flax is not imported to find out."""
+    return _is_linen(value) or _is_nnx(value)
+
+
+def _is_linen(value: Any) -> bool:
+    linen = sys.modules.get("flax.linen")
+    return linen is not None and isinstance(value, linen.Module)
+
+
+def _is_nnx(value: Any) -> bool:
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(value, nnx.Module)
+
+
+def lift_module(
+    module: Any, *, input: Type | None, name: str | None, where: str
+) -> tuple[Function, Any]:
+    """The lifted form of a module, and its weights where it holds them."""
+    called = name or getattr(module, "name", None) or type(module).__name__
+    if _is_linen(module):
+        return _linen(module, input=input, name=called, where=where), None
+    return _nnx(module, input=input, name=called, where=where)
+
+
+def _linen(module: Any, *, input: Type | None, name: str, where: str) -> Function:
+    def call(weights: Any, x: Any) -> Any:
+        return module.apply({"params": weights}, x)
+
+    def init(key: jax.Array, x: Any) -> Any:
+        collections = module.init(key, x)
+        extra = sorted(set(collections) - {"params"})
+        if extra:
+            raise errors.ImpureError(errors.FLAX_STATE.format(name=name, extra=", ".join(extra)))
+        return dict(collections.get("params", {}))
+
+    return Function(
+        call, key=("linen", module), name=name, where=where, input=input, init=init
+    )
+
+
+def _nnx(module: Any, *, input: Type | None, name: str, where: str) -> tuple[Function, Any]:
+    from flax import nnx
+
+    graph, params, rest = nnx.split(module, nnx.Param, ...)
+    extra = sorted({type(v).__name__ for _, v in rest.flat_state()})
+    if extra:
+        raise errors.ImpureError(errors.FLAX_STATE.format(name=name, extra=", ".join(extra)))
+    pure = nnx.to_pure_dict(params)
+
+    def call(weights: Any, x: Any) -> Any:
+        state = nnx.State(params)
+        nnx.replace_by_pure_dict(state, weights)
+        return nnx.merge(graph, state)(x)
+
+    return Function(call, key=("nnx", graph), name=name, where=where, input=input), pure

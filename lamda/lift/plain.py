@@ -1,0 +1,70 @@
+"""Plain functions: of ``x``, or of ``(weights, x)``."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from lamda import errors
+from lamda.function import Function
+from lamda.types import Type
+
+
+def plain(
+    function: Callable[..., Any],
+    takes_weights: bool,
+    *,
+    input: Type | None,
+    name: str | None,
+    where: str,
+) -> Function:
+    """The lifted form of a Python function: ``call(weights, x)``."""
+    call = function if takes_weights else _Unweighted(function)
+    called = name or getattr(function, "__name__", type(function).__name__)
+    return Function(
+        call,
+        key=("python", function, takes_weights),
+        name="f" if called == "<lambda>" else called,
+        where=where,
+        input=input,
+    )
+
+
+class _Unweighted:
+    """``call(weights, x)`` for a function of ``x`` alone."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def __call__(self, weights: Any, x: Any) -> Any:
+        return self.function(x)
+
+
+def parameters(function: Callable[..., Any], weights: bool) -> bool:
+    """Whether to call ``function(weights, x)``. Raises SpecError where it takes neither form."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a builtin without a signature
+        return weights
+    try:
+        signature.bind(*((None, None) if weights else (None,)))
+    except TypeError:
+        takes = f"{getattr(function, '__name__', 'the function')}{signature}"
+        given = "(weights, x)" if weights else "(x)"
+        raise errors.SpecError(errors.NOT_CALLABLE.format(given=given, takes=takes)) from None
+    return weights
+
+
+def tidy(weights: Any, name: str, path: str = "") -> Any:
+    """The weights with every leaf a JAX array and every list a tuple. Raises SpecError."""
+    if isinstance(weights, dict) and all(isinstance(k, str) for k in weights):
+        return {k: tidy(v, name, f"{path}[{k!r}]") for k, v in weights.items()}
+    if isinstance(weights, tuple | list) and not hasattr(weights, "_fields"):
+        return tuple(tidy(v, name, f"{path}[{i}]") for i, v in enumerate(weights))
+    if hasattr(weights, "shape") and hasattr(weights, "dtype"):
+        return jnp.asarray(weights)
+    if isinstance(weights, bool | int | float | complex):
+        return jnp.asarray(weights)
+    at = path or "the root"
+    raise errors.SpecError(errors.BAD_WEIGHTS.format(name=name, value=weights, path=at))

@@ -1,0 +1,427 @@
+"""Models: a term closed with its weights. An immutable value, a pure function, a JAX pytree.
+
+A model is a closure: a :class:`~lamda.term.Term` whose variables are bound to weights by an
+environment. Its leaves, as a pytree, are the weights that can be trained; frozen weights are part
+of its structure, so no transformation ever differentiates them.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from lamda import address, check, errors, evaluate, normal, types
+from lamda.normal import Graph
+from lamda.tensor import Tensor, Weights
+from lamda.term import Lift, Slot, Term, Token, lifts, rename
+from lamda.types import Type
+
+if TYPE_CHECKING:
+    from lamda.fit.receipt import Receipt
+
+Environment = Mapping[Slot, Weights]
+
+
+class Model:
+    """A term with weights: ``model(x)`` is a pure function of ``x``.
+
+    Models are made by :func:`lift` and by combining models, never by calling this class. They
+    are immutable; whatever changes one gives a new one.
+    """
+
+    __slots__ = ("_memo", "_pred", "environment", "input", "output", "receipt", "term", "where")
+
+    term: Term
+    """How it is combined."""
+    environment: Environment
+    """The weights of every variable that is bound."""
+    input: Type | None
+    """The type of its input; ``None`` where it takes what it is given."""
+    output: Type | None
+    """The type of its output; ``None`` where that depends on an unknown input."""
+    where: str
+    """The file and line where it was made."""
+    receipt: "Receipt | None"
+    """How it was trained, where it was."""
+
+    def __init__(
+        self,
+        term: Term,
+        environment: Environment,
+        input: Type | None,
+        output: Type | None,
+        *,
+        where: str,
+        pred: "Model | Callable[[], Model | None] | None" = None,
+        receipt: "Receipt | None" = None,
+    ) -> None:
+        set_ = partial(object.__setattr__, self)
+        set_("term", term)
+        set_("environment", environment)
+        set_("input", input)
+        set_("output", output)
+        set_("where", where)
+        set_("receipt", receipt)
+        set_("_pred", pred)
+        set_("_memo", {})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"models are immutable: {name} can not be set; make a new model")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"models are immutable: {name} can not be deleted")
+
+    # --- what it is ---
+
+    @property
+    def name(self) -> str:
+        """The term as one would write it on a board."""
+        return str(self.term)
+
+    @property
+    def slots(self) -> dict[Slot, tuple[str, ...]]:
+        """Every variable with the path of its weights, in order of first appearance."""
+        if "slots" not in self._memo:
+            found: dict[Slot, tuple[str, ...]] = {}
+            for path, lift in lifts(self.term):
+                if lift.slot is not None:
+                    found.setdefault(lift.slot, path)
+            self._memo["slots"] = found
+        return self._memo["slots"]
+
+    @property
+    def open(self) -> bool:
+        """Whether weights are missing: close it by :meth:`init`."""
+        return any(slot not in self.environment for slot in self.slots)
+
+    def tensors(self) -> list[tuple[tuple[str, ...], Tensor, bool]]:
+        """Every tensor as ``(path, tensor, trained)``, tied ones once."""
+        self._require_closed()
+        return [
+            ((*path, *leaf), tensor, tensor.floating and not slot.frozen)
+            for slot, path in self.slots.items()
+            for leaf, tensor in self.environment[slot].items()
+        ]
+
+    @property
+    def weights(self) -> Any:
+        """The weights that training changes, by path: a tree of arrays.
+
+        Parts of a composition are found by name, parts of a branch by key; frozen weights are
+        absent (a ``None`` where a tree must keep its places).
+        """
+        return self._tree(lambda slot, tensor: tensor.floating and not slot.frozen)
+
+    @property
+    def frozen(self) -> Any:
+        """The weights that training leaves alone, by path."""
+        return self._tree(lambda slot, tensor: slot.frozen or not tensor.floating)
+
+    def _tree(self, wanted: Callable[[Slot, Tensor], bool]) -> Any:
+        self._require_closed()
+        root: dict[str, Any] = {}
+        for slot, path in self.slots.items():
+            bound = self.environment[slot]
+            arrays = [t.array if wanted(slot, t) else None for t in bound.tensors]
+            if not path:
+                return jax.tree.unflatten(bound.structure, arrays)
+            if any(a is not None for a in arrays):
+                node = root
+                for key in path[:-1]:
+                    node = node.setdefault(key, {})
+                node[path[-1]] = jax.tree.unflatten(bound.structure, arrays)
+        return root
+
+    @property
+    def address(self) -> str:
+        """``sha256:...`` of the normal form and the weights: equal exactly by the laws."""
+        if "address" not in self._memo:
+            self._require_closed()
+            graph = self.graph(self._require_input(), self._content)
+            bound = [self.environment[slot] for slot in graph.slots]
+            self._memo["address"] = address.address(
+                graph, lambda i: bound[i].type, lambda i: bound[i].digests
+            )
+        return self._memo["address"]
+
+    @property
+    def program(self) -> Graph:
+        """The normal form over what can never differ: tied parts, and frozen parts of equal content.
+
+        It does not look at weights that are trained, so every successor has the same one.
+        """
+        return self.program_at(self._require_input())
+
+    def program_at(self, input: Type) -> Graph:
+        """The program for an input of the given type."""
+        key = ("program", types.plain(input))
+        if key not in self._memo:
+            self._require_closed()
+            self._memo[key] = self.graph(input, self._identity)
+        return self._memo[key]
+
+    def graph(self, input: Type, same: Callable[[Slot], Hashable]) -> Graph:
+        """The normal form where ``same`` says which weights are one."""
+        return normal.normalise(self.term, input, same, self.weights_type)
+
+    def weights_type(self, lift: Lift, input: Type) -> Type:
+        """The type of the weights of one part, bound or not."""
+        if lift.slot is None:
+            return ()
+        bound = self.environment.get(lift.slot)
+        return lift.function.weights(input) if bound is None else bound.type
+
+    def _identity(self, slot: Slot) -> Hashable:
+        return self._content(slot) if slot.frozen else slot.token
+
+    def _content(self, slot: Slot) -> Hashable:
+        return self.environment[slot].digests
+
+    def _require_closed(self) -> None:
+        if self.open:
+            raise errors.OpenError(errors.OPEN_WEIGHTS.format(name=self.name))
+
+    def _require_input(self) -> Type:
+        if self.input is None:
+            raise errors.OpenError(errors.OPEN_INPUT.format(name=self.name))
+        return self.input
+
+    # --- what it does ---
+
+    def __call__(self, x: Any) -> Any:
+        """The value at ``x``; or the answer to the messages ``"who"``, ``"pred"``, ``"succ"``."""
+        if isinstance(x, str):
+            return _answer(self, x)
+        self._require_closed()
+        graph = self.program_at(self._accept(types.typeof(x)))
+        return _run(graph, [self.environment[slot].arrays for slot in graph.slots], x)
+
+    def apply(self, weights: Any, x: Any) -> Any:
+        """The value at ``x`` with other weights: ``model.apply(model.weights, x)`` is ``model(x)``."""
+        return self.replace_weights(weights)(x)
+
+    def _accept(self, given: Type) -> Type:
+        """The input type to run at: the declared one where there is one, checked against ``given``."""
+        place = check.first(self.term, self.where)
+        if self.input is None:
+            check.infer(self.term, given, self.weights_type)
+            return given
+        check.agree((check.INPUT, given), (place, self.input))
+        return self.input
+
+    def init(self, key: jax.Array, input: Any = None) -> "Model":
+        """The model closed: every open part gets weights from its initialiser.
+
+        Each part's key is ``key`` folded with the path of the part, so neither brackets nor other
+        parts change what it gets. ``input`` is a type or a value, needed where the first part
+        declares none; named dimensions count as 1 while initialising.
+        """
+        given = self._require_input() if input is None else types.typeof(input)
+        given = self._accept(given) if input is not None and self.input is not None else given
+        paths = {slot.token: path for slot, path in reversed(self.slots.items())}
+        made: dict[Token, Weights] = {}
+
+        def weights(lift: Lift, at: Type) -> Type:
+            slot = lift.slot
+            if slot is not None and slot not in self.environment and slot.token not in made:
+                sizes = types.substitute(at, dict.fromkeys(types.names(at), 1))
+                made[slot.token] = lift.function.initialise(_fold(key, paths[slot.token]), sizes)
+            return () if slot is None else (self.environment.get(slot) or made[slot.token]).type
+
+        inferred = check.infer(self.term, given, weights)
+        bound = {s: made[s.token] for s in self.slots if s not in self.environment}
+        return self._bind(
+            bound, input=types.substitute(given, inferred.sizes), output=inferred.output
+        )
+
+    def replace_weights(self, weights: Any) -> "Model":
+        """The model with the weights of a tree like :attr:`weights`. Raises SpecError otherwise."""
+        old = self.weights
+        _require_like(self.name, old, weights)
+        return self._with_leaves(jax.tree.leaves(weights))
+
+    def _with_leaves(self, leaves: list[Any]) -> "Model":
+        """New arrays in the order of the pytree's leaves; parts that changed are parts anew."""
+        values = iter(leaves)
+        bound = {}
+        for slot in self.slots:
+            if slot.frozen:
+                continue
+            old = self.environment[slot]
+            new = tuple(t.put(next(values)) if t.floating else t for t in old.tensors)
+            if any(a is not b for a, b in zip(new, old.tensors, strict=True)):
+                bound[slot] = Weights(old.structure, new)
+        return self._bind(bound)
+
+    def _bind(self, bound: Environment, **types: Type) -> "Model":
+        """The model with variables bound anew: what has other weights is another part."""
+        tokens = {token: Token() for token in dict.fromkeys(slot.token for slot in bound)}
+        moved = {slot: Slot(tokens[slot.token], slot.frozen) for slot in bound}
+        return self.derive(
+            rename(self.term, lambda slot: moved.get(slot, slot)),
+            {s: w for s, w in self.environment.items() if s not in bound}
+            | {moved[slot]: weights for slot, weights in bound.items()},
+            **types,
+        )
+
+    def derive(self, term: Term, environment: Environment, **changes: Any) -> "Model":
+        """A model like this one with another term of the same type."""
+        fields: dict[str, Any] = {"input": self.input, "output": self.output, "where": self.where}
+        return Model(term, environment, **(fields | changes))
+
+    # --- how it is written ---
+
+    def __rshift__(self, other: "Model") -> "Model":
+        from lamda.combinators import compose
+
+        return compose(self, other) if isinstance(other, Model) else NotImplemented
+
+    def __and__(self, other: "Model") -> "Model":
+        from lamda.combinators import branch
+
+        return branch(self, other) if isinstance(other, Model) else NotImplemented
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {types.show(self.input)} -> {types.show(self.output)}>"
+
+    def draw(self) -> str:
+        """The program as an SVG picture."""
+        from lamda.draw import svg
+
+        return svg(self)
+
+    def _repr_svg_(self) -> str:
+        return self.draw()
+
+
+@partial(jax.jit, static_argnums=0)
+def _run(graph: Graph, weights: list[Any], x: Any) -> Any:
+    return evaluate.run(graph, weights, x)
+
+
+def _fold(key: jax.Array, path: tuple[str, ...]) -> jax.Array:
+    return jax.random.fold_in(key, int(address.sha256(list(path))[-8:], 16))
+
+
+def _require_like(name: str, old: Any, new: Any) -> None:
+    """Raises SpecError unless two trees of weights have the same paths, shapes and dtypes."""
+    wanted = dict(jax.tree_util.tree_flatten_with_path(old)[0])
+    given = dict(jax.tree_util.tree_flatten_with_path(new)[0])
+    for path in [*wanted, *given]:
+        a, b = (None if path not in tree else types.typeof(tree[path]) for tree in (wanted, given))
+        if a != b:
+            raise errors.SpecError(
+                errors.WEIGHTS_TREE.format(
+                    name=name,
+                    path=jax.tree_util.keystr(path) or "the root",
+                    wanted="nothing" if a is None else types.show(a),
+                    given="nothing" if b is None else types.show(b),
+                )
+            )
+
+
+class _Frame:
+    """A model without its leaves: what stays the same when a transformation goes over it."""
+
+    __slots__ = ("_key", "model")
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._key: Hashable = None
+
+    def key(self) -> Hashable:
+        """Equal for models of one structure, whatever their weights and wherever they were made."""
+        if self._key is None:
+            places = {t: i for i, t in enumerate(dict.fromkeys(s.token for s in self.model.slots))}
+            term = rename(
+                self.model.term,
+                lambda s: Slot(places[s.token], s.frozen),  # type: ignore[arg-type]
+            )
+            bound = [(s.frozen, self.model.environment[s]) for s in self.model.slots]
+            fixed = [
+                tuple(t.digest if frozen or not t.floating else None for t in w.tensors)
+                for frozen, w in bound
+            ]
+            self._key = (term, tuple(w.structure for _, w in bound), tuple(fixed))
+        return self._key
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Frame):
+            return NotImplemented
+        return self.model is other.model or self.key() == other.key()
+
+    def __hash__(self) -> int:
+        return hash(self.key())
+
+
+def _flatten(model: Model) -> tuple[list[Any], _Frame]:
+    return [tensor.array for _, tensor, trained in model.tensors() if trained], _Frame(model)
+
+
+def _unflatten(frame: _Frame, leaves: list[Any]) -> Model:
+    return frame.model._with_leaves(leaves)
+
+
+jax.tree_util.register_pytree_node(Model, _flatten, _unflatten)
+
+
+def who(model: Model) -> str:
+    """``who(m)`` is the address of ``m``."""
+    return model.address
+
+
+def pred(model: Model) -> Model | None:
+    """``pred(succ(m, w))`` is ``m``; a first version has no predecessor: ``None``."""
+    found = model._pred
+    return found() if callable(found) and not isinstance(found, Model) else found
+
+
+def succ(model: Model, new: Any) -> Model:
+    """``succ(m, w)`` is ``m`` with weights ``w`` (or the model ``w``), and ``m`` its predecessor.
+
+    Raises SpecError where the weights do not fit, MismatchError where a new model has other types.
+    """
+    if not isinstance(new, Model):
+        new = model.replace_weights(new)
+    elif (old := _signature(model)) != (given := _signature(new)):
+        raise errors.MismatchError(errors.BAD_SUCCESSOR.format(pred=model, wanted=old, given=given))
+    return new.derive(new.term, new.environment, pred=model, receipt=new.receipt)
+
+
+def _signature(model: Model) -> str:
+    return f"{types.show(model.input)} -> {types.show(model.output)}"
+
+
+def _answer(model: Model, message: str) -> Any:
+    match message:
+        case "who":
+            return who(model)
+        case "pred":
+            return pred(model)
+        case "succ":
+            return partial(succ, model)
+    raise errors.SpecError(
+        f"{message!r} is no message: a model answers 'who', 'pred' and 'succ', or is called with "
+        f"arrays of type {types.show(model.input)}"
+    )
+
+
+def models(what: str, values: Any) -> list[Model]:
+    """The arguments of a combinator, which must be models. Raises SpecError."""
+    for value in values:
+        if not isinstance(value, Model):
+            short = getattr(value, "__name__", "f")
+            raise errors.SpecError(errors.BAD_PART.format(what=what, value=value, short=short))
+    if not values:
+        raise errors.SpecError(errors.NO_PARTS.format(what=what))
+    return list(values)
+
+
+def asarray(x: Any) -> Any:
+    """The tree with every leaf a JAX array."""
+    return jax.tree.map(jnp.asarray, x)

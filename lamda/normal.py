@@ -1,0 +1,169 @@
+"""Normal form: a term at an input type, as a hash-consed graph of applications.
+
+Terms form the free cartesian category over lifted functions, and interpreting a term on wires
+instead of arrays computes its normal form: composition is substitution, so brackets and
+identities vanish; tuples and dicts are trees of wires, so the product laws hold by construction;
+an application that exists already is found and not made again, so what is shared runs once; and
+what no output depends on is dropped. This is normalisation by evaluation.
+
+What counts as the same weights is the caller's choice (``same``), and gives the readings of a
+term: by variable and by content of what is frozen, the *program*; by content alone, the *address*.
+"""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+from lamda import types
+from lamda.check import infer
+from lamda.function import Function
+from lamda.term import Lift, Slot, Term, interpret
+from lamda.types import Type
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One array: leaf ``leaf`` of what ``node`` gives; node -1 is the input."""
+
+    node: int
+    leaf: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """``function(weights, argument)``: ``weights`` is a place in the graph's slots, or ``None``."""
+
+    function: Function
+    weights: int | None
+    argument: Any
+    type: Type = field(compare=False)
+    """The type of the argument."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Applications in an order in which they can run, and what comes out.
+
+    Graphs are equal when they are the same program: which slots they were made of does not count.
+    """
+
+    input: Type
+    nodes: tuple[Node, ...]
+    output: Any
+    slots: tuple[Slot, ...] = field(compare=False)
+
+    def _key(self) -> Hashable:
+        argument = [(n.function, n.weights, _flat(n.argument)) for n in self.nodes]
+        return types.plain(self.input), tuple(argument), _flat(self.output)
+
+    def __hash__(self) -> int:
+        if "_hash" not in self.__dict__:
+            object.__setattr__(self, "_hash", hash(self._key()))
+        return self.__dict__["_hash"]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Graph):
+            return NotImplemented
+        return self is other or (hash(self) == hash(other) and self._key() == other._key())
+
+
+def is_wire(value: Any) -> bool:
+    """Whether a value is a leaf of a tree of wires."""
+    return isinstance(value, Wire)
+
+
+def _flat(tree: Any) -> Hashable:
+    leaves, structure = jax.tree.flatten(tree, is_leaf=is_wire)
+    return tuple(leaves), structure
+
+
+def wires(type: Type, node: int) -> Any:
+    """The tree of wires that stands for a value of this type coming out of ``node``."""
+    leaves, structure = jax.tree.flatten(type, is_leaf=types.is_array)
+    return jax.tree.unflatten(structure, [Wire(node, i) for i in range(len(leaves))])
+
+
+def normalise(
+    term: Term,
+    input: Type,
+    same: Callable[[Slot], Hashable],
+    weights: Callable[[Lift, Type], Type],
+) -> Graph:
+    """The normal form of a term whose input has the type ``input``.
+
+    ``same(slot)`` says which weights are one; ``weights(lift, input)`` is their type. Linear in
+    the number of applications.
+    """
+    made: dict[Hashable, int] = {}
+    found: list[tuple[Lift, Type, Any]] = []
+    kinds: list[list[types.ArrayType]] = []
+    memo: dict[Hashable, Type] = {}
+
+    def type_of(argument: Any) -> Type:
+        return jax.tree.map(
+            lambda w: inputs[w.leaf] if w.node < 0 else kinds[w.node][w.leaf],
+            argument,
+            is_leaf=is_wire,
+        )
+
+    def apply(lift: Lift, argument: Any) -> Any:
+        owner = None if lift.slot is None else same(lift.slot)
+        key = (lift.function, owner, _flat(argument))
+        if key not in made:
+            type = type_of(argument)
+            typed = (lift.function, owner, types.plain(type))
+            if typed not in memo:
+                memo[typed] = infer(lift, type, weights).output
+            made[key] = len(found)
+            found.append((lift, type, argument))
+            kinds.append([leaf for _, leaf in types.leaves(memo[typed])])
+            outputs.append(memo[typed])
+        return wires(outputs[made[key]], made[key])
+
+    inputs = [leaf for _, leaf in types.leaves(input)]
+    outputs: list[Type] = []
+    output = interpret(term, apply, wires(input, -1))
+    return _prune(input, found, output, same)
+
+
+def _prune(
+    input: Type,
+    found: list[tuple[Lift, Type, Any]],
+    output: Any,
+    same: Callable[[Slot], Hashable],
+) -> Graph:
+    """What the output depends on, in the order in which the output asks for it."""
+    order: dict[int, int] = {}
+    for root in jax.tree.leaves(output, is_leaf=is_wire):
+        pending = [root.node]
+        while pending:
+            node = pending[-1]
+            needs = [] if node < 0 or node in order else _needs(found[node][2], order)
+            if needs:
+                pending += reversed(needs)
+            else:
+                pending.pop()
+                if node >= 0:
+                    order.setdefault(node, len(order))
+    slots: dict[Hashable, tuple[int, Slot]] = {}
+
+    def moved(tree: Any) -> Any:
+        return jax.tree.map(
+            lambda w: w if w.node < 0 else Wire(order[w.node], w.leaf), tree, is_leaf=is_wire
+        )
+
+    nodes = []
+    for index in order:
+        lift, type, argument = found[index]
+        place = None
+        if lift.slot is not None:
+            place = slots.setdefault(same(lift.slot), (len(slots), lift.slot))[0]
+        nodes.append(Node(lift.function, place, moved(argument), type))
+    return Graph(input, tuple(nodes), moved(output), tuple(s for _, s in slots.values()))
+
+
+def _needs(argument: Any, order: dict[int, int]) -> list[int]:
+    leaves = jax.tree.leaves(argument, is_leaf=is_wire)
+    return list(dict.fromkeys(w.node for w in leaves if w.node >= 0 and w.node not in order))

@@ -1,0 +1,143 @@
+"""Tensors: immutable arrays that remember their digest.
+
+The digest of a tensor is the SHA-256 of its canonical safetensors file: one tensor named
+``data``, keys sorted, header padded with spaces so that the numbers start at a multiple of 64
+(https://github.com/huggingface/safetensors#format). So the address of a model, the name of a
+blob in the store and the checksum of a file that any tool can read are one number.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lamda import errors
+from lamda.types import ArrayType
+
+ALIGNMENT = 64
+
+SAFETENSORS = {
+    "bool": "BOOL",
+    "int8": "I8",
+    "int16": "I16",
+    "int32": "I32",
+    "int64": "I64",
+    "uint8": "U8",
+    "uint16": "U16",
+    "uint32": "U32",
+    "uint64": "U64",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float32": "F32",
+    "float64": "F64",
+    "complex64": "C64",
+}
+
+
+class Tensor:
+    """One array of a model's weights; two tensors are one when their digests are."""
+
+    __slots__ = ("_digest", "array", "floating")
+
+    array: Any
+    floating: bool
+    """Whether it can be differentiated."""
+
+    def __init__(self, array: Any, digest: str | None = None) -> None:
+        self.array = array
+        self.floating = bool(jnp.issubdtype(array.dtype, jnp.inexact))
+        self._digest = digest
+
+    def put(self, array: Any) -> "Tensor":
+        """The tensor in the same place with another array, or whatever a transformation puts there."""
+        if array is self.array:
+            return self
+        new = Tensor.__new__(Tensor)
+        new.array, new.floating, new._digest = array, self.floating, None
+        return new
+
+    @property
+    def type(self) -> ArrayType:
+        """dtype and shape."""
+        return ArrayType(jnp.dtype(self.array.dtype).name, tuple(self.array.shape))
+
+    @property
+    def digest(self) -> str:
+        """``sha256:...`` of the canonical bytes; computed once."""
+        if self._digest is None:
+            if isinstance(self.array, jax.core.Tracer):
+                raise errors.OpenError(errors.TRACED.format(name="a tensor", what="digest"))
+            sha = hashlib.sha256()
+            for chunk in self.chunks():
+                sha.update(chunk)
+            self._digest = f"sha256:{sha.hexdigest()}"
+        return self._digest
+
+    def chunks(self) -> Iterable[bytes | memoryview]:
+        """The canonical bytes: header, then numbers (row-major, little-endian)."""
+        array = np.asarray(self.array)
+        if not array.flags.c_contiguous:
+            array = np.ascontiguousarray(array)
+        yield header(self.type, array.nbytes)
+        if array.nbytes:
+            yield memoryview(array.reshape(-1).view(np.uint8))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the numbers."""
+        return int(self.array.size) * jnp.dtype(self.array.dtype).itemsize
+
+
+def header(type: ArrayType, nbytes: int) -> bytes:
+    """The canonical safetensors header of one tensor named ``data``."""
+    entry = {
+        "data_offsets": [0, nbytes],
+        "dtype": SAFETENSORS[type.dtype],
+        "shape": list(type.shape),
+    }
+    text = json.dumps({"data": entry}, sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
+
+
+class Weights:
+    """The weights of one part: a tree of tensors, immutable."""
+
+    __slots__ = ("structure", "tensors")
+
+    def __init__(self, structure: Any, tensors: tuple[Tensor, ...]) -> None:
+        self.structure = structure
+        self.tensors = tensors
+
+    @classmethod
+    def of(cls, tree: Any) -> "Weights":
+        """The weights that a tree of arrays or tensors holds."""
+        leaves, structure = jax.tree.flatten(tree, is_leaf=lambda v: isinstance(v, Tensor))
+        return cls(structure, tuple(v if isinstance(v, Tensor) else Tensor(v) for v in leaves))
+
+    @property
+    def type(self) -> Any:
+        """The type of the tree."""
+        return jax.tree.unflatten(self.structure, [t.type for t in self.tensors])
+
+    @property
+    def arrays(self) -> Any:
+        """The tree of arrays."""
+        return jax.tree.unflatten(self.structure, [t.array for t in self.tensors])
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The digest of every tensor, in order."""
+        return tuple(t.digest for t in self.tensors)
+
+    def items(self) -> list[tuple[tuple[str, ...], Tensor]]:
+        """Every tensor with its path, in order."""
+        tree = jax.tree.unflatten(self.structure, self.tensors)
+        return [
+            (tuple(str(getattr(k, "key", getattr(k, "idx", k))) for k in path), tensor)
+            for path, tensor in jax.tree_util.tree_flatten_with_path(tree)[0]
+        ]

@@ -1,0 +1,80 @@
+"""What can go wrong on the deployed side, and every text that bundle and runtime say about it."""
+
+from __future__ import annotations
+
+
+class ServeError(Exception):
+    """Any error of the deployed side."""
+
+
+class RequestError(ServeError, ValueError):
+    """The request is wrong, and sending it again unchanged will not help.
+
+    `status` is the HTTP status that says so, 4xx.
+    """
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BundleError(ServeError, ValueError):
+    """The directory is not a bundle that can be trusted."""
+
+
+class PluginError(ServeError, RuntimeError):
+    """There is nothing here that can run the bundle, or what there is refused to."""
+
+
+REBUILD = "Write the bundle again with lm.bundle; docs/bundle.md describes the format."
+RECOPY = "Copy the bundle again: it was cut short or changed after it was written."
+
+NO_MANIFEST = (
+    "{path} does not exist. A bundle is a directory with a manifest.json in it: "
+    "check the path, or write one with lm.bundle."
+)
+NOT_JSON = "{path} is not JSON: {reason}. " + RECOPY
+WRONG_FORMAT = (
+    "{path}: format should be {expected!r}, found {found!r}. "
+    "Write the bundle again with a lamda that matches this serve, or the other way round."
+)
+WRONG_SHAPE = "{path}: {where} should be {expected}, found {found}. " + REBUILD
+MISSING_KEY = "{path}: {where} should have the key {key!r}. " + REBUILD
+
+OUTSIDE = (
+    "{path}: the file {file!r} is outside the bundle. A path should be relative, with / between "
+    "its parts, and stay inside {directory}, also through links. Do not load this bundle: "
+    + REBUILD
+)
+MISSING_FILE = "{path} is missing, and the manifest names it. " + RECOPY
+WRONG_SIZE = "{path} should be {expected} bytes, found {found}. " + RECOPY
+WRONG_DIGEST = "{path} should have the digest {expected}, found {found}. " + RECOPY
+
+NO_PLUGIN = (
+    "No PJRT plugin was found and jax is not installed, so nothing here can run the bundle {name}. "
+    "Looked at LAMDA_PJRT_PLUGIN (not set) and for {known} on sys.path. Install a plugin, for "
+    "example `pip install --no-deps lammps-jax-pjrt-cpu==0.11.2`, or set LAMDA_PJRT_PLUGIN to the "
+    "path of a plugin's shared library."
+)
+PLUGIN_MISSING = (
+    "{source} names the PJRT plugin {path}, which is not a file. "
+    "Give the path of a plugin's shared library, or leave it out to search sys.path."
+)
+PLUGIN_UNLOADABLE = (
+    "{path} is not a PJRT plugin that this machine can load: {reason}. Give the path of a "
+    "shared library for this machine that exports GetPjrtApi."
+)
+PLUGIN_OTHER_ABI = (
+    "{path} speaks PJRT {version}, this runtime speaks PJRT 0.x from 0.{oldest} on. "
+    "Install another plugin, or a serve that knows this one."
+)
+PLUGIN_FAILED = "{function} failed in {path}: {message}"
+NO_DEVICE = "{path} has no device that this process can use. Install the plugin of this machine."
+BUILD_FAILED = (
+    "{path} could not compile the program: {reason}. Check that the plugin is for this machine "
+    "and that its PJRT is not older than the StableHLO."
+)
+
+WRONG_COUNT = "program {index} of {name} takes {expected} inputs, got {found}"
+WRONG_BYTES = "input {position} of program {index} of {name} takes {expected} bytes, got {found}"
+CLOSED = "the engine of {name} is closed: open it again with serve.load"

@@ -1,0 +1,153 @@
+"""`handler(request bytes) -> answer bytes`: a bundle as a pure function.
+
+The same request has the same answer, for ever: a handler holds no state, and any number of
+threads may call it.
+"""
+
+from __future__ import annotations
+
+import json
+
+from serve import codec
+from serve.batching import Batching
+from serve.errors import RequestError
+from serve.forms import JSON, MSGPACK, NPY, TEXT, accepted, requested
+from serve.types import show
+
+TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
+if TYPE_CHECKING:
+    from typing import Any, overload
+
+    from serve.arrays import Array
+
+
+class Handler:
+    """`handler(body)` is the answer to a request; `handler("who")` is the model's address.
+
+    `bundle` is what serve.bundle reads, `engine(index, inputs)` runs its program with that
+    index. A request of more than `max_bytes` is refused.
+    """
+
+    __slots__ = ("_run", "_tokenise", "bundle", "engine", "max_bytes")
+
+    def __init__(self, bundle: Any, engine: Any, max_bytes: int = 16 << 20) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self.max_bytes = max_bytes
+        self._run = Batching(bundle, engine).run
+        self._tokenise = None
+        if bundle.text is not None:
+            from serve.text import tokeniser
+
+            data = bundle.content(bundle.text["tokenizer"])
+            self._tokenise = tokeniser(data, bundle.text, bundle.input)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(self, body: str) -> str | None: ...
+
+        @overload
+        def __call__(
+            self, body: bytes, content_type: str | None = JSON, accept: str | None = None
+        ) -> bytes: ...
+
+    def __call__(
+        self, body: bytes | str, content_type: str | None = JSON, accept: str | None = None
+    ) -> bytes | str | None:
+        """The answer to a request, or to the messages "who" and "pred".
+
+        Raises:
+            RequestError: the request is not a value of the input type; `.status` says in what way.
+        """
+        if isinstance(body, str):
+            return self._message(body)
+        return self.answer(body, content_type, accept)[0]
+
+    def answer(
+        self, body: bytes, content_type: str | None = JSON, accept: str | None = None
+    ) -> tuple[bytes, str]:
+        """The answer and its content type.
+
+        Raises:
+            RequestError: as when called.
+        """
+        form = requested(content_type, self.requests)
+        wanted = accepted(accept, self._preferred(form))
+        arrays = self._leaves(body, form)
+        return codec.encode(self.run(arrays), wanted, self.bundle.output), wanted
+
+    def run(self, leaves: list[Array]) -> list[Array]:
+        """The leaves of the output for the leaves of the input, both in type order.
+
+        Raises:
+            RequestError: the shapes do not fit the type, each other or any program.
+        """
+        return self._run(leaves)
+
+    def describe(self) -> dict[str, Any]:
+        """What a stranger needs to use the model, as JSON values."""
+        bundle, engine = self.bundle, self.engine
+        body = json.dumps(bundle.example)
+        return {
+            "name": bundle.name,
+            "address": bundle.address,
+            "pred": bundle.pred,
+            "input": show(bundle.input),
+            "output": show(bundle.output),
+            "types": {"input": bundle.input, "output": bundle.output},
+            "batch": bundle.batch,
+            "sizes": bundle.sizes,
+            "example": bundle.example,
+            "request": {"method": "POST", "path": "/", "content_type": JSON, "body": body},
+            "content_types": {"request": self.requests, "answer": self.answers},
+            "max_bytes": self.max_bytes,
+            "runtime": {
+                "way": getattr(engine, "way", None),
+                "why": getattr(engine, "why", None),
+                "notes": list(getattr(engine, "notes", ())),
+            },
+        }
+
+    @property
+    def requests(self) -> list[str]:
+        """The content types that a request may have."""
+        npy = [NPY] if "array" in self.bundle.input else []
+        return [JSON, MSGPACK, *npy, *([TEXT] if self._tokenise else [])]
+
+    @property
+    def answers(self) -> list[str]:
+        """The content types that an answer may have."""
+        return [JSON, MSGPACK, *([NPY] if "array" in self.bundle.output else [])]
+
+    def _preferred(self, form: str) -> list[str]:
+        """The forms of an answer, best first: that of the request, or the nearest to it."""
+        first = form if form in self.answers else {NPY: MSGPACK, TEXT: JSON}[form]
+        return [first, *(other for other in self.answers if other != first)]
+
+    def _leaves(self, body: bytes, form: str) -> list[Array]:
+        if len(body) > self.max_bytes:
+            text = f"expected at most {self.max_bytes} bytes, got {len(body)}: send fewer rows"
+            raise RequestError(text, 413)
+        if not body:
+            example = json.dumps(self.bundle.example)
+            example = example if len(example) <= 400 else example[:397] + "..."
+            text = f"the request is empty: expected {show(self.bundle.input)}, such as {example}"
+            raise RequestError(text)
+        if form == NPY:
+            return codec.decode(body, form, self.bundle.input)
+        value = body if form == TEXT else codec.parse(body, form)
+        if self._tokenise is not None:
+            from serve.text import texts
+
+            found = texts(value)
+            if found is not None:
+                return self._tokenise(found)
+        return codec.flatten(value, form, self.bundle.input)
+
+    def _message(self, message: str) -> str | None:
+        if message == "who":
+            return self.bundle.address
+        if message == "pred":
+            return self.bundle.pred
+        raise RequestError('expected the message "who" or "pred", or a request as bytes')
