@@ -82,7 +82,9 @@ def load(tensors: bytes) -> Weights:
     }
 
 
-def tokenize(tokenizer: bytes, texts: Sequence[str], max_length: int = 128) -> dict[str, np.ndarray]:
+def tokenize(
+    tokenizer: bytes, texts: Sequence[str], max_length: int = 128
+) -> dict[str, np.ndarray]:
     """`{"ids": int32[b, t], "mask": int32[b, t]}`, `t` the longest text, at most `max_length`.
 
     tokenizer: the bytes of `tokenizer.json`.

@@ -10,6 +10,8 @@ from lamda.combinators import fine_tune_head as fine_tune_head
 from lamda.combinators import freeze as freeze
 from lamda.combinators import identity as identity
 from lamda.combinators import pick as pick
+from lamda.compile import Handler as Handler
+from lamda.compile import Report as Report
 from lamda.compile import bundle as bundle
 from lamda.compile import compile as compile
 from lamda.errors import ImpureError as ImpureError
@@ -20,9 +22,12 @@ from lamda.errors import OpenError as OpenError
 from lamda.errors import SpecError as SpecError
 from lamda.errors import StoreError as StoreError
 from lamda.errors import SuccessionError as SuccessionError
+from lamda.fit import Receipt as Receipt
+from lamda.fit import fit as fit
 from lamda.lift import lift as lift
 from lamda.model import Model as Model
 from lamda.model import pred as pred
 from lamda.model import succ as succ
 from lamda.model import who as who
 from lamda.store import Store as Store
+from lamda.store import Version as Version

@@ -8,9 +8,10 @@ that says of the dimensions flows back to the input: ``float32[b, 16]`` into a p
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from lamda import errors, types
+from lamda import dims, errors, types
+from lamda.dims import Dim
 from lamda.term import Branch, Compose, Lift, Pick, Term
-from lamda.types import Dim, Type, Unifier
+from lamda.types import Type, Unifier
 
 Weights = Callable[[Lift, Type], Type]
 
@@ -149,7 +150,7 @@ def _then(
     return {
         name: dim
         for name in types.names(input)
-        if (dim := types.replace(types.replace(name, sizes), more)) != name
+        if (dim := dims.replace(dims.replace(name, sizes), more)) != name
     }
 
 

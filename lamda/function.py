@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lamda import errors, program, types
+from lamda import errors, program, purity, types
 from lamda.tensor import Weights
 from lamda.types import Type
 
@@ -54,12 +54,26 @@ class Function:
         return f"<function {self.name}: {types.show(self.input)}>"
 
     def output(self, weights: Type, input: Type) -> Type:
-        """The type of ``call(weights, x)`` for ``x`` of type ``input``; nothing is computed."""
-        at = ("output", types.plain(weights), types.plain(input))
+        """The type of ``call(weights, x)`` for ``x`` of type ``input``; nothing is computed.
+
+        Raises MismatchError where it does not run on it, ImpureError where it is not pure.
+        """
+        found = self.trace(weights, input)
+        if found.captured and self.input is None:
+            (array, *_) = found.captured.values()
+            type = types.show(types.typeof(array))
+            text = errors.CAPTURED_UNTYPED.format(name=self.name, type=type, at=self.where)
+            raise errors.ImpureError(text)
+        return self._typeof(found.output)
+
+    def trace(self, weights: Type, input: Type) -> purity.Trace:
+        """What tracing the function at these types tells; it is certified pure."""
+        at = ("trace", types.plain(weights), types.plain(input))
         if at not in self._memo:
             scope = jax.export.SymbolicScope()
             structs = types.structs(weights, scope), types.structs(input, scope)
-            self._memo[at] = self._typeof(self._trace(jax.eval_shape, input, *structs))
+            named = {"name": self.name, "where": self.where}
+            self._memo[at] = self._run(lambda: purity.trace(self.call, *structs, **named), input)
         return self._memo[at]
 
     def weights(self, input: Type) -> Type:
@@ -69,7 +83,8 @@ class Function:
         at = ("weights", types.plain(input))
         if at not in self._memo:
             key = jax.eval_shape(lambda: jax.random.key(0))
-            made = self._trace(lambda _, *a: jax.eval_shape(self.init, *a), input, key, types.structs(input))
+            init = self.init
+            made = self._run(lambda: jax.eval_shape(init, key, types.structs(input)), input)
             self._memo[at] = types.typeof(made)
         return self._memo[at]
 
@@ -79,17 +94,13 @@ class Function:
         if "init" not in self._memo:
             self._memo["init"] = jax.jit(self.init)
         zeros = types.transform(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), input)
-        made = self._trace(lambda _, *a: self._memo["init"](*a), input, key, zeros)
-        return Weights.of(made)
+        return Weights.of(self._run(lambda: self._memo["init"](key, zeros), input))
 
-    def trace(self, how: Callable[..., Any], *structs: Any) -> Any:
-        """``how(call, weights, x)`` under strict promotion; what fails says which part and where."""
-        return self._trace(how, self.input or (), *structs)
-
-    def _trace(self, how: Callable[..., Any], input: Type, *structs: Any) -> Any:
+    def _run(self, run: Callable[[], Any], input: Type) -> Any:
+        """``run()`` under strict promotion of dtypes; an error says which part failed, and where."""
         try:
             with jax.numpy_dtype_promotion("strict"):
-                return how(self.call, *structs)
+                return run()
         except errors.LamdaError:
             raise
         except Exception as error:
@@ -127,9 +138,8 @@ class Function:
 
             scope = jax.export.SymbolicScope()
             structs = types.structs(tuple(flat), scope), types.structs(input, scope)
-            self._memo[at] = self._trace(
-                lambda _, *args: program.export(call, *args), input, list(structs[0]), structs[1]
-            )
+            arguments = list(structs[0]), structs[1]
+            self._memo[at] = self._run(lambda: program.export(call, *arguments), input)
         return self._memo[at]
 
     def digest(self, weights: Type, input: Type) -> program.Digest:

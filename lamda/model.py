@@ -31,7 +31,10 @@ class Model:
     are immutable; whatever changes one gives a new one.
     """
 
-    __slots__ = ("_memo", "_pred", "environment", "input", "output", "receipt", "term", "where")
+    __slots__ = (
+        "__weakref__", "_memo", "_pred", "environment", "input", "output", "receipt", "term",
+        "where",
+    )  # fmt: skip
 
     term: Term
     """How it is combined."""
@@ -240,20 +243,20 @@ class Model:
         """The model with the weights of a tree like :attr:`weights`. Raises SpecError otherwise."""
         old = self.weights
         _require_like(self.name, old, weights)
-        return self._with_leaves(jax.tree.leaves(weights))
+        return self.with_weights(weights)
 
-    def _with_leaves(self, leaves: list[Any]) -> "Model":
-        """New arrays in the order of the pytree's leaves; parts that changed are parts anew."""
-        values = iter(leaves)
-        bound = {}
-        for slot in self.slots:
-            if slot.frozen:
-                continue
-            old = self.environment[slot]
-            new = tuple(t.put(next(values)) if t.floating else t for t in old.tensors)
-            if any(a is not b for a, b in zip(new, old.tensors, strict=True)):
-                bound[slot] = Weights(old.structure, new)
-        return self._bind(bound)
+    def with_weights(self, weights: Any) -> "Model":
+        """As :meth:`replace_weights`, unchecked: whatever a transformation puts in the tree."""
+        placed = self.place(weights)
+        return self._bind({s: w for s, w in placed.items() if w is not self.environment[s]})
+
+    def place(self, weights: Any) -> Environment:
+        """The environment with the weights of a tree like :attr:`weights`."""
+        return {
+            slot: old if slot.frozen else _placed(old, _at(weights, path))
+            for slot, path in self.slots.items()
+            for old in (self.environment[slot],)
+        }
 
     def _bind(self, bound: Environment, **types: Type) -> "Model":
         """The model with variables bound anew: what has other weights is another part."""
@@ -302,6 +305,24 @@ class Model:
 @partial(jax.jit, static_argnums=0)
 def _run(graph: Graph, weights: list[Any], x: Any) -> Any:
     return evaluate.run(graph, weights, x)
+
+
+def _at(tree: Any, path: tuple[str, ...]) -> Any:
+    """What stands at a path of a tree of weights; ``None`` where nothing of it is trained."""
+    for key in path:
+        tree = None if tree is None else tree.get(key)
+    return tree
+
+
+def _placed(old: Weights, tree: Any) -> Weights:
+    """The weights with what a tree has for those that are trained."""
+    if tree is None:
+        return old
+    values = old.structure.flatten_up_to(tree)
+    pairs = list(zip(old.tensors, values, strict=True))
+    new = tuple(t.put(v) if t.floating else t for t, v in pairs)
+    same = all(a is b for a, b in zip(new, old.tensors, strict=True))
+    return old if same else Weights(old.structure, new)
 
 
 def _fold(key: jax.Array, path: tuple[str, ...]) -> jax.Array:
@@ -359,15 +380,19 @@ class _Frame:
         return hash(self.key())
 
 
-def _flatten(model: Model) -> tuple[list[Any], _Frame]:
-    return [tensor.array for _, tensor, trained in model.tensors() if trained], _Frame(model)
+def _flatten(model: Model) -> tuple[tuple[Any], _Frame]:
+    return (model.weights,), _Frame(model)
 
 
-def _unflatten(frame: _Frame, leaves: list[Any]) -> Model:
-    return frame.model._with_leaves(leaves)
+def _flatten_with_keys(model: Model) -> tuple[tuple[tuple[Any, Any]], _Frame]:
+    return ((jax.tree_util.GetAttrKey("weights"), model.weights),), _Frame(model)
 
 
-jax.tree_util.register_pytree_node(Model, _flatten, _unflatten)
+def _unflatten(frame: _Frame, children: tuple[Any]) -> Model:
+    return frame.model.with_weights(children[0])
+
+
+jax.tree_util.register_pytree_with_keys(Model, _flatten_with_keys, _unflatten, _flatten)
 
 
 def who(model: Model) -> str:

@@ -40,6 +40,8 @@ class Node:
     argument: Any
     type: Type = field(compare=False)
     """The type of the argument."""
+    gives: Type = field(compare=False)
+    """The type of the result."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def normalise(
     the number of applications.
     """
     made: dict[Hashable, int] = {}
-    found: list[tuple[Lift, Type, Any]] = []
+    found: list[tuple[Lift, Type, Any, Type]] = []
     kinds: list[list[types.ArrayType]] = []
     memo: dict[Hashable, Type] = {}
 
@@ -117,20 +119,18 @@ def normalise(
             if typed not in memo:
                 memo[typed] = infer(lift, type, weights).output
             made[key] = len(found)
-            found.append((lift, type, argument))
+            found.append((lift, type, argument, memo[typed]))
             kinds.append([leaf for _, leaf in types.leaves(memo[typed])])
-            outputs.append(memo[typed])
-        return wires(outputs[made[key]], made[key])
+        return wires(found[made[key]][3], made[key])
 
     inputs = [leaf for _, leaf in types.leaves(input)]
-    outputs: list[Type] = []
     output = interpret(term, apply, wires(input, -1))
     return _prune(input, found, output, same)
 
 
 def _prune(
     input: Type,
-    found: list[tuple[Lift, Type, Any]],
+    found: list[tuple[Lift, Type, Any, Type]],
     output: Any,
     same: Callable[[Slot], Hashable],
 ) -> Graph:
@@ -156,11 +156,11 @@ def _prune(
 
     nodes = []
     for index in order:
-        lift, type, argument = found[index]
+        lift, type, argument, gives = found[index]
         place = None
         if lift.slot is not None:
             place = slots.setdefault(same(lift.slot), (len(slots), lift.slot))[0]
-        nodes.append(Node(lift.function, place, moved(argument), type))
+        nodes.append(Node(lift.function, place, moved(argument), type, gives))
     return Graph(input, tuple(nodes), moved(output), tuple(s for _, s in slots.values()))
 
 

@@ -6,6 +6,7 @@ with variable names, helper functions, ``jit`` wrappers, names of dimensions, or
 a function read back from its export has the digest of the original.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
@@ -19,9 +20,6 @@ from jaxlib.mlir.dialects import stablehlo
 from jaxlib.mlir.passmanager import PassManager
 
 Hash = bytes
-
-STABLEHLO = "1.0.0"
-"""The version of StableHLO that programs are written in (https://openxla.org/stablehlo/compatibility)."""
 
 
 def export(
@@ -40,11 +38,23 @@ def export(
 
 
 def portable(exported: jax.export.Exported) -> bytes:
-    """The program as a portable artifact without debug information, readable by old compilers."""
-    with _context():
+    """The program without debug information, in the oldest version of StableHLO that can say it.
+
+    Any compiler of that version or a later one reads it
+    (https://openxla.org/stablehlo/compatibility).
+    """
+    with _context() as context:
         module = ir.Module.parse(exported.mlir_module())
         PassManager.parse("builtin.module(strip-debuginfo)").run(module.operation)
-        return stablehlo.serialize_portable_artifact(module, STABLEHLO)
+        major, latest, _ = map(int, stablehlo.get_current_version().split("."))
+        quiet = context.attach_diagnostic_handler(lambda _: True)
+        try:
+            for minor in range(latest):
+                with contextlib.suppress(ValueError):
+                    return stablehlo.serialize_portable_artifact(module, f"{major}.{minor}.0")
+        finally:
+            quiet.detach()
+        return stablehlo.serialize_portable_artifact(module, stablehlo.get_current_version())
 
 
 def serialise(exported: jax.export.Exported) -> bytes:

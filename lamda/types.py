@@ -14,9 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lamda import errors
-
-Dim: TypeAlias = int | str
+from lamda import dims, errors
+from lamda.dims import Dim, is_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,6 @@ class ArrayType:
 
 Type: TypeAlias = ArrayType | tuple["Type", ...] | Mapping[str, "Type"]
 
-_NAME = re.compile(r"[A-Za-z_]\w*")
 _ARRAY = re.compile(r"\s*([A-Za-z]\w*)\s*\[([^\]]*)\]\s*")
 
 
@@ -51,7 +49,7 @@ def typeof(value: Any) -> Type:
     if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
         return tuple(map(typeof, value))
     if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return ArrayType(jnp.dtype(value.dtype).name, tuple(map(_dim, value.shape)))
+        return ArrayType(jnp.dtype(value.dtype).name, tuple(map(dims.dim, value.shape)))
     if isinstance(value, bool | int | float | complex | np.generic):
         return ArrayType(jnp.result_type(value).name, ())
     raise errors.SpecError(errors.BAD_TYPE.format(value=value))
@@ -62,15 +60,11 @@ def _parse(text: str) -> ArrayType:
     try:
         if match is None:
             raise TypeError(text)
-        dtype = jnp.dtype(match[1]).name
-        return ArrayType(dtype, tuple(_dim(d) for d in re.split(r"[,\s]+", match[2].strip()) if d))
+        parts = match[2].split("," if "," in match[2] else None)
+        shape = tuple(dims.dim(part.strip()) for part in parts)
+        return ArrayType(jnp.dtype(match[1]).name, shape)
     except (TypeError, ValueError):
         raise errors.SpecError(errors.BAD_TYPE.format(value=text)) from None
-
-
-def _dim(dim: Any) -> Dim:
-    text = str(dim)
-    return int(text) if text.isdigit() else text
 
 
 def show(type: Type | None) -> str:
@@ -103,15 +97,8 @@ def transform(function: Callable[[ArrayType], Any], type: Type) -> Any:
 
 def names(type: Type) -> list[str]:
     """The named dimensions, in order of first appearance."""
-    seen: dict[str, None] = {}
-    for _, leaf in leaves(type):
-        for dim in leaf.shape:
-            if isinstance(dim, str):
-                seen.update(dict.fromkeys(_NAME.findall(dim)))
-    return [n for n in seen if n not in _OPERATORS]
-
-
-_OPERATORS = {"floordiv", "mod", "max", "min", "non_negative"}
+    found = [n for _, leaf in leaves(type) for d in leaf.shape for n in dims.names(d)]
+    return list(dict.fromkeys(found))
 
 
 def substitute(type: Type, sizes: Mapping[str, Dim]) -> Type:
@@ -121,18 +108,8 @@ def substitute(type: Type, sizes: Mapping[str, Dim]) -> Type:
     'float32[8, 3]'
     """
     return transform(
-        lambda leaf: ArrayType(leaf.dtype, tuple(replace(d, sizes) for d in leaf.shape)), type
+        lambda leaf: ArrayType(leaf.dtype, tuple(dims.replace(d, sizes) for d in leaf.shape)), type
     )
-
-
-def replace(dim: Dim, sizes: Mapping[str, Dim]) -> Dim:
-    """One dimension with every name in ``sizes`` replaced."""
-    if isinstance(dim, int) or not sizes:
-        return dim
-    if dim in sizes:
-        return sizes[dim]
-    text = _NAME.sub(lambda m: f"({sizes[m[0]]})" if m[0] in sizes else m[0], dim)
-    return dim if text == dim else _dim(jax.export.symbolic_shape(text)[0])
 
 
 def structs(type: Type, scope: jax.export.SymbolicScope | None = None) -> Any:
@@ -181,7 +158,7 @@ class Unifier:
     """
 
     def __init__(self) -> None:
-        self._bound: dict[tuple[str, str], Any] = {}
+        self._bound: dict[tuple[str, Dim], tuple[str, Dim]] = {}
         self.differences: list[str] = []
 
     def unify(self, left: Type, right: Type) -> bool:
@@ -229,10 +206,12 @@ class Unifier:
         a, b = self._find(a), self._find(b)
         if a == b or (isinstance(a[1], int) and a[1] == b[1]):
             return True
-        if _is_name(b[1]):
-            self._bound[b] = a  # type: ignore[index]
-        elif _is_name(a[1]):
-            self._bound[a] = b  # type: ignore[index]
+        if is_name(b[1]) and b[0] == "right":
+            self._bound[b] = a
+        elif is_name(a[1]):
+            self._bound[a] = b
+        elif is_name(b[1]):
+            self._bound[b] = a
         else:
             return self._name(a) == self._name(b)
         return True
@@ -244,10 +223,10 @@ class Unifier:
 
     def _name(self, dim: tuple[str, Dim]) -> Dim:
         side, text = self._find(dim)
-        if isinstance(text, int) or _is_name(text):
+        if isinstance(text, int) or is_name(text):
             return text if side == "left" or isinstance(text, int) else f"{text}_"
-        inner = {n: self._name((side, n)) for n in _NAME.findall(text) if n not in _OPERATORS}
-        return replace(text, {n: d for n, d in inner.items() if n != d})
+        inner = {n: self._name((side, n)) for n in dims.names(text)}
+        return dims.replace(text, {n: d for n, d in inner.items() if n != d})
 
     def sizes(self, type: Type) -> dict[str, Dim]:
         """What was learned of the names of a type of the left part."""
@@ -261,10 +240,6 @@ class Unifier:
     def right(self, type: Type) -> Type:
         """A type of the right part, in common names."""
         return substitute(type, {n: self._name(("right", n)) for n in names(type)})
-
-
-def _is_name(dim: Dim) -> bool:
-    return isinstance(dim, str) and _NAME.fullmatch(dim) is not None
 
 
 def _kind(type: Type) -> Any:
@@ -287,7 +262,7 @@ def from_json(value: Any) -> Type:
     ((kind, inner),) = value.items()
     if kind == "array":
         dtype, shape = inner
-        return ArrayType(jnp.dtype(dtype).name, tuple(map(_dim, shape)))
+        return ArrayType(jnp.dtype(dtype).name, tuple(map(dims.dim, shape)))
     if kind == "tuple":
         return tuple(map(from_json, inner))
     return {str(k): from_json(t) for k, t in inner.items()}

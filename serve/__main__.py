@@ -113,7 +113,10 @@ def _listen(host: str, port: int) -> socket.socket:
     import socket
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family)
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise OSError(f"can not listen on {host}:{port}: {error.strerror}") from None
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ import base64
 import json
 import os
 import sys
-import traceback
 
 from serve.errors import BundleError, RequestError
-from serve.http import respond
+from serve.forms import JSON
+from serve.http import failure, respond
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from serve.handler import Handler
+    from serve.http import Response
 
 MOST = 6_291_556  # bytes of an answer that Lambda takes
 
@@ -52,14 +53,16 @@ def invoke(handler: Handler, event: bytes) -> bytes:
     """
     # A request is passed on unread: only what may be an HTTP event is looked into first.
     http = _http(event) if b'"requestContext"' in event else None
-    answer = handler(event) if http is None else json.dumps(_respond(handler, http)).encode()
-    if len(answer) > MOST:
-        text = f"the answer has {len(answer)} bytes, Lambda takes {MOST}: send fewer rows"
-        raise RequestError(text, 413)
-    return answer
+    if http is None:
+        return _fitting(handler(event))
+    try:
+        return _fitting(_result(_respond(handler, http)))
+    except RequestError as error:
+        return _result(failure(handler, error))
 
 
 def _http(event: bytes) -> dict[str, Any] | None:
+    """The event, if it is an HTTP request."""
     try:
         value = json.loads(event)
     except (ValueError, RecursionError):
@@ -68,32 +71,42 @@ def _http(event: bytes) -> dict[str, Any] | None:
     return value if isinstance(context, dict) and "http" in context else None
 
 
-def _respond(handler: Handler, event: dict[str, Any]) -> dict[str, Any]:
+def _respond(handler: Handler, event: dict[str, Any]) -> Response:
     context, text = event["requestContext"], event.get("body") or ""
-    # What neither base64 nor UTF-8 can mean becomes bytes that the handler refuses.
-    body = text.encode("utf-8", "surrogatepass")
-    body = base64.b64decode(body) if event.get("isBase64Encoded") else body
+    body = text.encode("utf-8", "surrogatepass")  # the handler refuses what is not Unicode
+    if event.get("isBase64Encoded"):
+        try:
+            body = base64.b64decode(body, validate=True)
+        except ValueError:
+            raise RequestError("expected a body in base64, as isBase64Encoded says") from None
     path = event.get("rawPath", "/").removeprefix(f"/{context.get('stage')}") or "/"
-    headers = event.get("headers") or {}
-    status, headers, content = respond(handler, context["http"]["method"], path, headers, body)
-    plain = headers["content-type"] == "application/json"
-    return {
-        "statusCode": status,
-        "headers": headers,
-        "body": content.decode() if plain else base64.b64encode(content).decode(),
-        "isBase64Encoded": not plain,
-    }
+    return respond(handler, context["http"]["method"], path, event.get("headers") or {}, body)
+
+
+def _result(response: Response) -> bytes:
+    status, headers, content = response
+    plain = headers["content-type"] == JSON
+    body = (content if plain else base64.b64encode(content)).decode()
+    result = {"statusCode": status, "headers": headers, "body": body, "isBase64Encoded": not plain}
+    return json.dumps(result).encode()
+
+
+def _fitting(answer: bytes) -> bytes:
+    if len(answer) > MOST:
+        text = f"the answer has {len(answer)} bytes, Lambda takes {MOST}: send fewer rows"
+        raise RequestError(text, 413)
+    return answer
 
 
 def run(load: Callable[[], Handler]) -> NoReturn:
-    """Answer events for as long as Lambda has any."""
+    """Answer events for as long as Lambda has any; `load` is called once, before the first."""
     from http.client import HTTPConnection
 
     api = HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
     try:
         handler = load()
     except Exception as error:
-        _post(api, "init/error", _failure(error), type(error).__name__)
+        _fail(api, "init", error, str(error))
         raise SystemExit(1) from error
     while True:
         api.request("GET", "/2018-06-01/runtime/invocation/next")
@@ -101,23 +114,26 @@ def run(load: Callable[[], Handler]) -> NoReturn:
         event, name = response.read(), response.headers["Lambda-Runtime-Aws-Request-Id"]
         try:
             answer = invoke(handler, event)
+        except RequestError as error:
+            _fail(api, f"invocation/{name}", error, str(error))
         except Exception as error:
-            if not isinstance(error, RequestError):
-                print(f"request {name} failed:\n{traceback.format_exc()}", file=sys.stderr)
-            _post(api, f"invocation/{name}/error", _failure(error), type(error).__name__)
+            # The caller gets the name of the failure, only the log gets its story.
+            import traceback
+
+            print(f"request {name} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+            _fail(api, f"invocation/{name}", error, f"internal error, request {name}")
         else:
-            _post(api, f"invocation/{name}/response", answer)
+            _post(api, f"invocation/{name}/response", answer, {})
 
 
-def _failure(error: Exception) -> bytes:
-    return json.dumps({"errorMessage": str(error), "errorType": type(error).__name__}).encode()
+def _fail(api: HTTPConnection, what: str, error: Exception, message: str) -> None:
+    kind = type(error).__name__
+    body = json.dumps({"errorMessage": message, "errorType": kind}).encode()
+    _post(api, f"{what}/error", body, {"Lambda-Runtime-Function-Error-Type": kind})
 
 
-def _post(api: HTTPConnection, path: str, body: bytes, failure: str | None = None) -> None:
-    headers = {"Content-Type": "application/json"}
-    if failure is not None:
-        headers["Lambda-Runtime-Function-Error-Type"] = failure
-    api.request("POST", f"/2018-06-01/runtime/{path}", body, headers)
+def _post(api: HTTPConnection, path: str, body: bytes, headers: dict[str, str]) -> None:
+    api.request("POST", f"/2018-06-01/runtime/{path}", body, headers | {"Content-Type": JSON})
     api.getresponse().read()
 
 

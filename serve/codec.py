@@ -67,7 +67,7 @@ def _json(body: bytes) -> Any:
     # utf-8-sig: some shells put a byte order mark before what they send.
     text = body.decode("utf-8-sig")
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise RequestError(f"the request is not JSON: {error.msg} at {where}") from None
@@ -161,14 +161,17 @@ def checked(a: Array, leaf: Leaf) -> Array:
 def _object(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        seen: set[Any] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
         raise RequestError(f"the key {shown(twice)} comes twice in one object")
     return value
 
 
 def _constant(name: str) -> Any:
     raise RequestError(f"{name} is not JSON: expected a finite number")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
 def _json_text(of: Type, arrays: Iterator[Array]) -> str:

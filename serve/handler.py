@@ -136,13 +136,14 @@ class Handler:
             raise RequestError(text)
         if form == NPY:
             return codec.decode(body, form, self.bundle.input)
-        value = body if form == TEXT else codec.parse(body, form)
-        if self._tokenise is not None:
-            from serve.text import texts
+        if self._tokenise is None:
+            return codec.decode(body, form, self.bundle.input)
+        from serve.text import plain, texts
 
-            found = texts(value)
-            if found is not None:
-                return self._tokenise(found)
+        value = plain(body) if form == TEXT else codec.parse(body, form)
+        found = texts(value)
+        if found is not None:
+            return self._tokenise(found)
         return codec.flatten(value, form, self.bundle.input)
 
     def _message(self, message: str) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import traceback
 
 from serve.errors import BundleError, RequestError
 from serve.forms import JSON
@@ -58,10 +57,10 @@ def make_app(handler: Handler) -> App:
             except _Gone:
                 return None
             except RequestError as error:
-                response = _response(handler, *_failure(error))
+                response = failure(handler, error)
             else:
-                # In a thread, so that a long call holds up neither health checks nor uploads:
-                # it costs 0.1 ms, and a plugin lets other Python threads run as it computes.
+                # In a thread, so that a long call holds up neither health checks nor uploads: it
+                # costs 0.15 ms, and a plugin lets other Python threads run while it computes.
                 response = await asyncio.to_thread(respond, handler, method, path, headers, body)
         else:
             response = respond(handler, method, path, headers, b"")
@@ -80,12 +79,19 @@ def respond(
     try:
         return _response(handler, *_route(handler, method, path, headers, body))
     except RequestError as error:
-        return _response(handler, *_failure(error))
+        return failure(handler, error)
     except Exception:
         # The client gets a name for the failure, only the log gets its story.
+        import traceback
+
         name = os.urandom(8).hex()
         print(f"request {name} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
         return _response(handler, 500, _json({"error": f"internal error, request {name}"}))
+
+
+def failure(handler: Handler, error: RequestError) -> Response:
+    """The response that tells a client what is wrong with its request."""
+    return _response(handler, error.status, _json({"error": str(error)}))
 
 
 def _route(
@@ -117,10 +123,6 @@ def _response(
     return status, headers | dict(more or {}), body
 
 
-def _failure(error: RequestError) -> tuple[int, bytes]:
-    return error.status, _json({"error": str(error)})
-
-
 def _json(value: Any) -> bytes:
     return json.dumps(value).encode()
 
@@ -136,19 +138,17 @@ class _Gone(Exception):
 async def _read(receive: Receive, headers: Mapping[str, str], most: int) -> bytes:
     """The body of a request, read no further than it may be long."""
     declared = headers.get("content-length", "0")
-    chunks: list[bytes] = []
-    size = int(declared) if declared.isdecimal() and len(declared) < 19 else 0
-    more = True
-    while more and size <= most:
+    declared = int(declared) if declared.isdecimal() and len(declared) < 19 else 0
+    body, more = bytearray(), True
+    while more and max(declared, len(body)) <= most:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise _Gone
-        chunks.append(message.get("body", b""))
+        body += message.get("body", b"")
         more = message.get("more_body", False)
-        size = max(size, sum(map(len, chunks)))
-    if size > most:
+    if max(declared, len(body)) > most:
         raise RequestError(f"expected at most {most} bytes: send fewer rows at a time", 413)
-    return b"".join(chunks)
+    return bytes(body)
 
 
 async def _send(send: Send, method: str, response: Response) -> None:

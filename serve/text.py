@@ -54,13 +54,9 @@ def tokeniser(data: bytes, text: dict[str, Any], of: Type) -> Callable[[list[str
 def texts(value: Any) -> list[str] | None:
     """The texts of `{"text": "one"}` or `{"text": ["one", "two"]}`; None for any other value.
 
-    Bytes are the body of a text/plain request.
-
     Raises:
         RequestError: it has that form, but not texts in it.
     """
-    if type(value) is bytes:
-        value = {"text": _utf8(value)}
     if type(value) is not dict or set(value) != {"text"}:
         return None
     found = value["text"] if type(value["text"]) is list else [value["text"]]
@@ -76,9 +72,10 @@ def texts(value: Any) -> list[str] | None:
     return found
 
 
-def _utf8(body: bytes) -> str:
+def plain(body: bytes) -> dict[str, str]:
+    """A text/plain request as the value that it is short for."""
     try:
-        return body.decode("utf-8-sig")
+        return {"text": body.decode("utf-8-sig")}
     except UnicodeDecodeError as error:
         raise RequestError(f"the request is not UTF-8: {error.reason}") from None
 

@@ -6,7 +6,7 @@ from typing import Any
 from lamda import check, errors, types
 from lamda.errors import made_at
 from lamda.lift import flax
-from lamda.lift.certify import certify
+from lamda.lift.captured import hoist
 from lamda.lift.plain import parameters, plain, tidy
 from lamda.model import Model
 from lamda.tensor import Weights
@@ -50,7 +50,7 @@ def lift(
         takes_weights = parameters(function, weights is not None)
         lifted = plain(function, takes_weights, input=type, name=name, where=where)
         tree = None if weights is None else tidy(weights, lifted.name)
-        lifted, tree = certify(lifted, tree)
+        lifted, tree = hoist(lifted, tree, () if tree is None else Weights.of(tree).type)
     needs_slot = tree is not None or lifted.init is not None
     slot = Slot(Token()) if needs_slot else None
     environment = {} if slot is None or tree is None else {slot: Weights.of(tree)}

@@ -47,7 +47,7 @@ def _linen(module: Any, *, input: Type | None, name: str, where: str) -> Functio
         return dict(collections.get("params", {}))
 
     return Function(
-        call, key=("linen", module), name=name, where=where, input=input, init=init
+        call, key=("linen", _Key(module)), name=name, where=where, input=input, init=init
     )
 
 
@@ -55,14 +55,41 @@ def _nnx(module: Any, *, input: Type | None, name: str, where: str) -> tuple[Fun
     from flax import nnx
 
     graph, params, rest = nnx.split(module, nnx.Param, ...)
-    extra = sorted({type(v).__name__ for _, v in rest.flat_state()})
+    extra = sorted({type(variable).__name__ for _, variable in nnx.to_flat_state(rest)})
     if extra:
         raise errors.ImpureError(errors.FLAX_STATE.format(name=name, extra=", ".join(extra)))
-    pure = nnx.to_pure_dict(params)
+    arrays, structure = jax.tree.flatten(params)
+    paths = [tuple(map(str, path)) for path, _ in nnx.to_flat_state(params)]
 
     def call(weights: Any, x: Any) -> Any:
-        state = nnx.State(params)
-        nnx.replace_by_pure_dict(state, weights)
-        return nnx.merge(graph, state)(x)
+        leaves = [_at(weights, path) for path in paths]
+        return nnx.merge(graph, jax.tree.unflatten(structure, leaves))(x)
 
-    return Function(call, key=("nnx", graph), name=name, where=where, input=input), pure
+    weights: dict[str, Any] = {}
+    for path, array in zip(paths, arrays, strict=True):
+        node = weights
+        for key in path[:-1]:
+            node = node.setdefault(key, {})
+        node[path[-1]] = array
+    return Function(call, key=("nnx", graph), name=name, where=where, input=input), weights
+
+
+def _at(tree: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        tree = tree[key]
+    return tree
+
+
+class _Key:
+    """A module as a key: hashable also where its attributes are not."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and (
+            self.module is other.module or self.module == other.module
+        )
+
+    def __hash__(self) -> int:
+        return hash(type(self.module))

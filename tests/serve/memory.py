@@ -12,6 +12,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))  # for the processes that tests start
 
 import ml_dtypes
+import msgpack
 import numpy as np
 
 from serve.handler import Handler
@@ -23,6 +24,16 @@ PRED = "sha256:" + "b2" * 32
 
 def dtype(name: str) -> np.dtype[Any]:
     return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+
+
+def pack(value: Any) -> bytes:
+    """The msgpack of a value."""
+    return msgpack.Packer().pack(value)
+
+
+def unpack(body: bytes) -> Any:
+    """The value of a msgpack."""
+    return msgpack.unpackb(body)
 
 
 class Bundle:
@@ -64,7 +75,7 @@ class Engine:
         sizes = self.bundle.programs[index]["sizes"]
         arrays = []
         for leaf, data in zip(leaves(self.bundle.input), inputs, strict=True):
-            shape = tuple(sizes.get(dim, dim) for dim in leaf.dims)
+            shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in leaf.dims)
             assert type(data) is bytes
             assert len(data) == prod(shape) * dtype(leaf.dtype).itemsize
             arrays.append(np.frombuffer(data, dtype(leaf.dtype)).reshape(shape))

@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import json
 import time
+import timeit
+from collections.abc import Callable
 from typing import Any
 
-import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from memory import dtype
+from memory import dtype, pack, unpack
 
 from serve.arrays import FORMATS, Array, fit, join, piece
 from serve.codec import decode, encode
@@ -76,9 +77,7 @@ def values(draw: st.DrawFn, depth: int = 2) -> tuple[dict[str, Any], list[np.nda
     parts = draw(st.lists(values(depth=depth - 1), max_size=2))
     if kind == "tuple":
         return {"tuple": [t for t, _ in parts]}, [a for _, found in parts for a in found]
-    keys = sorted(
-        draw(st.lists(st.text(), min_size=len(parts), max_size=len(parts), unique=True))
-    )
+    keys = sorted(draw(st.lists(st.text(), min_size=len(parts), max_size=len(parts), unique=True)))
     named = dict(zip(keys, (t for t, _ in parts), strict=True))
     return {"dict": named}, [a for _, found in parts for a in found]
 
@@ -96,7 +95,7 @@ def test_a_json_answer_reads_back_exactly_and_null_where_not_finite(a: np.ndarra
     text = encode([from_numpy(a)], JSON, type_of(a)).decode()
     nulls = json.loads(text, parse_constant=pytest.fail)
     back = np.array(nulls, object)
-    back[np.equal(back, None)] = np.nan
+    back[np.vectorize(lambda x: x is None, otypes=[bool])(back)] = np.nan
     usual = np.where(np.isfinite(a.astype("float64")), a, np.nan) if a.dtype.kind in "fV" else a
     assert back.shape == a.shape
     same(back.astype(a.dtype), usual.astype(a.dtype))
@@ -105,13 +104,13 @@ def test_a_json_answer_reads_back_exactly_and_null_where_not_finite(a: np.ndarra
 @given(arrays())
 def test_msgpack_arrays_keep_every_bit(a: np.ndarray) -> None:
     tree = {"dtype": a.dtype.name, "shape": list(a.shape), "data": a.tobytes()}
-    assert decode(msgpack.packb(tree), MSGPACK, type_of(a)) == [from_numpy(a)]
-    assert msgpack.unpackb(encode([from_numpy(a)], MSGPACK, type_of(a))) == tree
+    assert decode(pack(tree), MSGPACK, type_of(a)) == [from_numpy(a)]
+    assert unpack(encode([from_numpy(a)], MSGPACK, type_of(a))) == tree
 
 
 @given(arrays())
 def test_msgpack_lists_are_read_as_json_lists_are(a: np.ndarray) -> None:
-    (found,) = decode(msgpack.packb(a.tolist()), MSGPACK, type_of(a))
+    (found,) = decode(pack(a.tolist()), MSGPACK, type_of(a))
     same(to_numpy(found), a)
 
 
@@ -159,6 +158,19 @@ def test_numbers_round_to_the_nearest_of_the_dtype(name: str, numbers: list[floa
             decode(body, JSON, typed(name, "n"))
 
 
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_every_half_and_every_tie_between_two(name: str) -> None:
+    every = np.arange(1 << 16, dtype="uint16").view(dtype(name))
+    every = every[np.isfinite(every.astype("float32"))]
+    of = typed(name, "n")
+    (back,) = decode(encode([from_numpy(every)], JSON, of), JSON, of)
+    same(to_numpy(back), every)
+    ascending = np.sort(every.astype("float64"))
+    ties = (ascending[1:] + ascending[:-1]) / 2
+    (rounded,) = decode(json.dumps(ties.tolist()).encode(), JSON, of)
+    same(to_numpy(rounded), ties.astype(dtype(name)))
+
+
 def test_a_float32_answer_is_short() -> None:
     a = np.array([0.1, 1, 1e-30, 16777217, -np.inf], "float32")
     assert encode([from_numpy(a)], JSON, type_of(a)) == b"[0.100000001,1,1e-30,16777216,null]"
@@ -167,15 +179,13 @@ def test_a_float32_answer_is_short() -> None:
 def test_many_numbers_are_read_and_written_quickly() -> None:
     a = np.random.default_rng(0).normal(size=(4096, 64)).astype("float32")
     body = json.dumps(a.tolist()).encode()
-    start = time.perf_counter()
-    (found,) = decode(body, JSON, type_of(a))
-    middle = time.perf_counter()
-    encode([found], JSON, type_of(a))
-    end = time.perf_counter()
-    json.loads(body)
-    parse = time.perf_counter() - end
-    assert middle - start < 4 * parse
-    assert end - middle < 4 * parse
+
+    def best(call: Callable[[], Any]) -> float:
+        return min(timeit.repeat(call, number=1, repeat=3))
+
+    parse = best(lambda: json.loads(body))
+    assert best(lambda: decode(body, JSON, type_of(a))) < 3 * parse
+    assert best(lambda: encode([from_numpy(a)], JSON, type_of(a))) < 3 * parse
 
 
 # Shapes
@@ -227,7 +237,8 @@ JSON_ERRORS = [
     (
         MATRIX,
         "[[1,-1e999]]",
-        "input[0][1]: expected a number that float32 can hold for float32[b, 2], got a number that is too large",
+        "input[0][1]: expected a number that float32 can hold for float32[b, 2], "
+        "got a number that is too large",
     ),
     (
         MATRIX,
@@ -236,7 +247,11 @@ JSON_ERRORS = [
         + "0" * 56
         + "...",
     ),
-    (HALF, "[65520]", "input[0]: expected a number that float16 can hold for float16[n], got 65520"),
+    (
+        HALF,
+        "[65520]",
+        "input[0]: expected a number that float16 can hold for float16[n], got 65520",
+    ),
     (
         typed("int8", "n"),
         "[1,300]",
@@ -303,7 +318,7 @@ def test_a_wrong_request_is_told_where_what_was_expected_and_what_came(
 
 
 def packed(**more: Any) -> bytes:
-    return msgpack.packb({"dtype": "float32", "shape": [1, 2], "data": bytes(8)} | more)
+    return pack({"dtype": "float32", "shape": [1, 2], "data": bytes(8)} | more)
 
 
 def saved(a: np.ndarray, **more: Any) -> bytes:
@@ -344,7 +359,11 @@ BINARY_ERRORS = [
         'save x.astype("float32")',
     ),
     (NPY, saved(np.zeros((1, 2), ">f4")), 'expected a .npy file of dtype "<f4" for float32[b, 2]'),
-    (NPY, saved(np.array([None])), 'expected a .npy file of dtype "<f4" for float32[b, 2], got "|O'),
+    (
+        NPY,
+        saved(np.array([None])),
+        'expected a .npy file of dtype "<f4" for float32[b, 2], got "|O',
+    ),
     (
         NPY,
         saved(np.zeros((2, 2), "float32", order="F")),
@@ -358,7 +377,9 @@ BINARY_ERRORS = [
     ),
     (
         NPY,
-        saved(np.zeros((3, 2), "float32")).replace(b"(3, 2), }", b"(" + b"9" * 19 + b", 2), }")[:200],
+        saved(np.zeros((3, 2), "float32")).replace(b"(3, 2), }", b"(" + b"9" * 19 + b", 2), }")[
+            :200
+        ],
         "expected a .npy file with the header of one plain array for float32[b, 2]",
     ),
     (NPY, saved(np.zeros(3, [("x", "f4")])), "expected a .npy file with the header of one plain"),
@@ -395,13 +416,17 @@ TYPES = [MATRIX, IDS, PAIR, HALF, typed("bool"), typed("bfloat16", "n", "m", "k"
 numbers = st.integers() | st.floats(allow_nan=False) | st.booleans() | st.none() | st.text()
 junk = st.recursive(
     numbers,
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from("ids keep data x".split()), inner),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.sampled_from(["ids", "keep", "data", "x"]), inner)
+    ),
     max_leaves=30,
 )
 npy_like = st.builds(
     lambda header, data: b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + data,
     st.binary(max_size=80)
-    | st.from_regex(rb"\{'descr': '[<|][fiOVb][1248]', 'fortran_order': False, 'shape': \([\d,]*\)\}"),
+    | st.from_regex(
+        rb"\{'descr': '[<|][fiOVb][1248]', 'fortran_order': False, 'shape': \([\d,]*\)\}"
+    ),
     st.binary(max_size=40),
 )
 
@@ -443,7 +468,7 @@ def test_whatever_the_value_only_a_request_error(value: Any, of: Any) -> None:
 )
 def test_whatever_the_msgpack_only_a_request_error(value: Any, of: Any) -> None:
     try:
-        body = msgpack.packb(value)
+        body = pack(value)
     except OverflowError:  # msgpack has whole numbers of 64 bits
         return
     only_request_errors(body, MSGPACK, of)
@@ -458,3 +483,11 @@ def test_types_are_shown_in_a_line() -> None:
         'input["b"][0]',
         'input["b"][1]',
     ]
+
+
+def test_a_late_duplicate_among_many_keys_is_found_quickly() -> None:
+    keys = ",".join(f'"{i}":0' for i in [*range(200_000), 199_999])
+    start = time.perf_counter()
+    with pytest.raises(RequestError, match='the key "199999" comes twice in one object'):
+        decode(f"{{{keys}}}".encode(), JSON, MATRIX)
+    assert time.perf_counter() - start < 5  # looking through all keys for each takes minutes

@@ -8,12 +8,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memory import ADDRESS, PRED, Bundle, Engine, doubling, dtype, handler
+from memory import ADDRESS, PRED, Bundle, Engine, doubling, dtype, handler, pack, unpack
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from serve.arrays import Array
@@ -69,7 +68,14 @@ def test_the_smallest_sufficient_programs_run() -> None:
     two = typed("float32", "b", 2)
     bundle = Bundle(two, two, {"b": [1, 4, 8]})
     engine = Engine(bundle, lambda x: [x])
-    for rows, programs in [(1, [0]), (2, [1]), (4, [1]), (5, [2]), (21, [2, 2, 2]), (17, [2, 2, 0])]:
+    for rows, programs in [
+        (1, [0]),
+        (2, [1]),
+        (4, [1]),
+        (5, [2]),
+        (21, [2, 2, 2]),
+        (17, [2, 2, 0]),
+    ]:
         engine.calls.clear()
         Handler(bundle, engine)(json.dumps([[0, 0]] * rows).encode())
         assert engine.calls == programs
@@ -179,7 +185,10 @@ def test_describe_tells_a_stranger_enough_to_call() -> None:
     assert found["sizes"] == {"b": [1, 4]}
     assert found["example"] == [[1.0, 2.0]]
     assert found["runtime"] == {"way": "memory", "why": "a test", "notes": ["a note"]}
-    assert found["content_types"] == {"request": [JSON, MSGPACK, NPY], "answer": [JSON, MSGPACK, NPY]}
+    assert found["content_types"] == {
+        "request": [JSON, MSGPACK, NPY],
+        "answer": [JSON, MSGPACK, NPY],
+    }
     body = found["request"]["body"].encode()
     assert function(body, found["request"]["content_type"]) == b"[[2,4]]"
 
@@ -187,10 +196,10 @@ def test_describe_tells_a_stranger_enough_to_call() -> None:
 def test_an_answer_comes_in_the_form_of_the_request_or_the_one_asked_for() -> None:
     function = doubling()
     tree = {"dtype": "float32", "shape": [1, 2], "data": np.array([1, 2], "<f4").tobytes()}
-    body = msgpack.packb(tree)
+    body = pack(tree)
     answer, form = function.answer(body, MSGPACK)
     assert form == MSGPACK
-    assert msgpack.unpackb(answer) == tree | {"data": np.array([2, 4], "<f4").tobytes()}
+    assert unpack(answer) == tree | {"data": np.array([2, 4], "<f4").tobytes()}
     assert function.answer(body, MSGPACK, JSON) == (b"[[2,4]]", JSON)
     npy, form = function.answer(b"[[1,2]]", JSON, NPY)
     assert form == NPY
@@ -291,7 +300,7 @@ ENTRY = {
 
 
 def tokenizer() -> bytes:
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"the cat sat on a mat".split()]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *["the", "cat", "sat", "on", "a", "mat"]]
     made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     made.post_processor = processors.TemplateProcessing(
@@ -329,10 +338,10 @@ def test_texts_are_cut_and_padded_to_the_longest() -> None:
         [2, 1, 3, 0, 0, 0, 0, 0],
     ]
     assert keep.tolist() == (ids != 0).tolist()
-    assert function('{"text": "the cat"}'.encode()) == b"[14]"
+    assert function(b'{"text": "the cat"}') == b"[14]"
     assert function(b"the cat", TEXT) == b"[14]"
     assert function(b"the cat", "text/plain; charset=utf-8", MSGPACK) == function(
-        msgpack.packb({"text": "the cat"}), MSGPACK
+        pack({"text": "the cat"}), MSGPACK
     )
     assert function(b'{"ids": [[2, 4]], "keep": [[true, true]]}') == b"[6]"
     assert TEXT in function.describe()["content_types"]["request"]
@@ -376,7 +385,7 @@ def test_a_tokenizer_without_special_tokens_still_makes_one_column() -> None:
             '400 input["text"]: expected Unicode text, got half of a surrogate pair',
         ),
         (b"\xff", TEXT, "400 the request is not UTF-8: invalid start byte"),
-        ("", TEXT, "400 the request is empty: expected "),
+        (b"", TEXT, "400 the request is empty: expected "),
         (
             {"text": "a", "ids": []},
             JSON,
@@ -385,7 +394,7 @@ def test_a_tokenizer_without_special_tokens_still_makes_one_column() -> None:
     ],
 )
 def test_wrong_texts(body: Any, form: str, message: str) -> None:
-    raw = body if isinstance(body, bytes) else body.encode() if body == "" else json.dumps(body).encode()
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     assert refused(reading(), raw, form).startswith(message)
 
 

@@ -5,6 +5,7 @@ Where a test needs a clean process, or could end it, it runs in one of its own (
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -107,6 +108,25 @@ def answers(directory: str, **environment: Any) -> Any:
         (found,) = arrays(outputs)
         np.testing.assert_array_max_ulp(found, dense(rows(count)), maxulp=4)
     return done
+
+
+LOAD = """
+import json, sys
+import serve
+answer = serve.load(sys.argv[1])(b"[[1.0, 2.0, 3.0]]")
+slow = {"dataclasses", "importlib.metadata", "ctypes.util", "logging", "pathlib", "subprocess",
+        "typing"}
+print(json.dumps([answer.decode(), sorted(slow & set(sys.modules))]))
+"""
+
+
+def test_loading_imports_nothing_slow(bundles: dict[str, str]) -> None:
+    plugin = plugins.find()
+    assert plugin is not None
+    answer, slow = make.python(LOAD, bundles["dense"], bare=True, LAMDA_PJRT_PLUGIN=plugin.path)
+    (found,) = json.loads(answer)
+    np.testing.assert_allclose(found, dense(np.array([[1, 2, 3]], np.float32))[0], rtol=1e-6)
+    assert slow == []
 
 
 class TestTheExecutable:
@@ -244,7 +264,9 @@ class TestTheCompiledCache:
         one.write_bytes(kept[:32] + other[32:])  # a whole executable, but of another program
         two.write_bytes(other[:-1000])
         assert answers(copy, **own)["way"] == "compiled"
-        assert len(one.read_bytes()) == len(kept) and len(two.read_bytes()) == len(other)
+        for entry in (one, two):
+            data = entry.read_bytes()
+            assert data[:32] == hashlib.sha256(data[32:]).digest()
 
     def test_a_cache_that_can_not_be_written(self, copy: str) -> None:
         edit(copy, lambda entry: entry["plugin"].update(digest=ZEROS))

@@ -1,0 +1,57 @@
+# Everything happens in .venv, made with the package versions of requirements.lock.
+
+SHELL := bash
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: demo
+demo: setup  ## fetch a real model and real texts, and run the main example
+	$(BIN)/python examples/news.py
+
+.PHONY: test
+test: setup data  ## run every test
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+.PHONY: check
+check: setup  ## format, lint and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+
+.PHONY: format
+format: setup  ## rewrite the code as `make check` wants it
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.PHONY: setup
+setup: $(STAMP)  ## make .venv, with what all of the above need
+
+.PHONY: data
+data: setup  ## fetch the real model and texts into .cache
+	@$(BIN)/python examples/data.py
+
+.PHONY: lock
+lock: setup  ## choose the package versions anew
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+		--fork-strategy fewest --upgrade --quiet --no-annotate --no-header --output-file requirements.lock
+
+.PHONY: clean
+clean:  ## remove what was made, but not what was fetched
+	rm -rf .venv .pytest_cache .ruff_cache build dist examples/out
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		"lamda needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	@echo "installing into .venv; a minute or two the first time"
+	@$(PYTHON) -m venv .venv
+	@set -o pipefail; for wanted in "hatchling editables" "--no-build-isolation --editable .[dev]"; do \
+		$(BIN)/python -m pip install --constraint requirements.lock $$wanted \
+		| sed -n -e 's/^ *Downloading \(.* MB)\)/  \1/p' || exit; done
+	@touch $@

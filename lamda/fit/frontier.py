@@ -1,0 +1,56 @@
+"""The frontier: where what training can not change ends, and what it changes begins.
+
+A graph is cut in two, ``graph(x)`` is ``back(front(x))``: ``front`` holds every application that
+depends on no trained weight, so its values are computed once for each example, not once for each
+step.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+
+from lamda.normal import Graph, Wire, is_wire
+from lamda.types import ArrayType, leaves
+
+
+def cut(graph: Graph) -> tuple[Graph, Graph]:
+    """``front`` and ``back``, where ``graph(x)`` is ``back(front(x))``; both have the graph's slots."""
+    fixed: list[bool] = []
+    for node in graph.nodes:
+        own = node.weights is None or graph.slots[node.weights].frozen
+        fixed.append(own and all(w.node < 0 or fixed[w.node] for w in _wires(node.argument)))
+    ahead = [i for i, still in enumerate(fixed) if still]
+    behind = [i for i, still in enumerate(fixed) if not still]
+    asked = [w for i in behind for w in _wires(graph.nodes[i].argument)] + _wires(graph.output)
+    border = tuple(dict.fromkeys(w for w in asked if w.node < 0 or fixed[w.node]))
+    moved = {wire: Wire(-1, i) for i, wire in enumerate(border)}
+    front = _part(graph, ahead, {}, border)
+    back = replace(_part(graph, behind, moved, graph.output), input=_types(graph, border))
+    return front, back
+
+
+def _part(graph: Graph, chosen: list[int], moved: dict[Wire, Wire], output: Any) -> Graph:
+    """The chosen nodes as a graph of their own."""
+    place = {index: i for i, index in enumerate(chosen)}
+
+    def move(wire: Wire) -> Wire:
+        return moved.get(wire) or (wire if wire.node < 0 else Wire(place[wire.node], wire.leaf))
+
+    def tree(wires: Any) -> Any:
+        return jax.tree.map(move, wires, is_leaf=is_wire)
+
+    nodes = tuple(replace(graph.nodes[i], argument=tree(graph.nodes[i].argument)) for i in chosen)
+    return Graph(graph.input, nodes, tree(output), graph.slots)
+
+
+def _types(graph: Graph, border: tuple[Wire, ...]) -> tuple[ArrayType, ...]:
+    def type_of(wire: Wire) -> ArrayType:
+        given = graph.input if wire.node < 0 else graph.nodes[wire.node].gives
+        return list(leaves(given))[wire.leaf][1]
+
+    return tuple(map(type_of, border))
+
+
+def _wires(tree: Any) -> list[Wire]:
+    return jax.tree.leaves(tree, is_leaf=is_wire)

@@ -1,0 +1,62 @@
+"""The walls of the house: who may import whom, seen in fresh processes."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def modules_after(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return set(done.stdout.split())
+
+
+SERVE = [
+    "serve", "serve.bundle", "serve.codec", "serve.handler", "serve.http", "serve.aws",
+    "serve.runtime.engine", "serve.runtime.build", "serve.__main__",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", SERVE)
+def test_serve_imports_neither_jax_nor_lamda_nor_numpy(module):
+    loaded = modules_after(f"import {module}")
+    assert module in loaded
+    assert not loaded & {"jax", "jaxlib", "lamda", "numpy", "flax"}
+
+
+# An arrow goes from each room only to rooms that stand later in this list.
+ROOMS = ["fit", "compile", "store", "draw", "lift", "combinators", "model", "evaluate", "address",
+         "normal", "check", "term", "function", "program", "purity", "tensor", "types", "dims", "errors"]  # fmt: skip
+
+
+def test_arrows_go_one_way():
+    import re
+    from pathlib import Path
+
+    root = Path(__file__).parents[1] / "lamda"
+    for file in root.rglob("*.py"):
+        room = file.relative_to(root).parts[0].removesuffix(".py")
+        if room in ("__init__", "cli"):
+            continue
+        # What is imported inside of a function is a convenience and no arrow: the operators.
+        text = file.read_text()
+        found = re.findall(r"^from lamda\.(\w+)", text, re.M)
+        for line in re.findall(r"^from lamda import (.+)$", text, re.M):
+            found += [name.strip() for name in line.strip("()").split(",") if name.strip()]
+        for other in found:
+            assert other == room or ROOMS.index(other) > ROOMS.index(room), f"{file}: {other}"
+
+
+def test_lamda_imports_no_extra():
+    loaded = modules_after("import lamda")
+    # JAX itself imports cloudpickle where it is installed.
+    extras = {"flax", "optax", "tqdm", "tokenizers", "uvicorn", "safetensors"}
+    assert not loaded & extras
+
+
+def test_flax_is_not_imported_to_lift_a_function():
+    code = "import lamda as lm; lm.lift(lambda x: x, input='float32[b]')"
+    assert "flax" not in modules_after(code)
