@@ -24,7 +24,7 @@ from optax.losses import sigmoid_binary_cross_entropy, softmax_cross_entropy_wit
 
 import lamda as lm
 
-LENGTH = 128  # tokens of a text that are read
+SIZES = {"batch": (1, 32), "t": (64, 128)}  # texts in a request, tokens of a text
 TOKENS = {"ids": "int32[b, t]", "mask": "int32[b, t]"}
 SENTENCES = [
     "Shares in the airline rose after it reported record profits.",
@@ -55,7 +55,7 @@ def main(out: Path, small: bool) -> None:
     print("1. Lift a pre-trained encoder.")
     files = data.minilm_files()
     encoder = lm.lift(minilm.encode, minilm.load(files.safetensors), input=TOKENS, name="encoder")
-    tokenize = partial(minilm.tokenize, files.tokenizer, max_length=LENGTH)
+    tokenize = partial(minilm.tokenize, files.tokenizer, max_length=max(SIZES["t"]))
     print(f"   {encoder!r}")
 
     print("2. Compose: one encoder, two heads.")
@@ -69,19 +69,19 @@ def main(out: Path, small: bool) -> None:
     print(f"   its program applies {', '.join(applied)}: the encoder once")
 
     print("3. Train the heads on real texts.")
-    test = 100 if small else 1000
-    news = data.split(data.bbc(), 100, test)
-    films = data.split(data.movie_sentiment(), 100 if small else 1000, test)
+    share = 10 if small else 1
+    news = data.split(data.bbc(), 100, 1000 // share)
+    films = data.split(data.movie_sentiment(), 1000 // share, 2000 // share)
 
     def train(model: lm.Model, texts: data.Texts, loss: Callable[..., Any], steps: int) -> lm.Model:
         adam, key = optax.adam(1e-2), jax.random.key(0)
         examples = (tokenize(texts.texts), texts.labels)
-        return lm.fit(model, examples, loss=loss, optimizer=adam, steps=steps, batch=64, key=key)
+        return lm.fit(model, examples, loss=loss, optimizer=adam, steps=steps, batch=32, key=key)
 
-    topic = train(topic, news[0], topic_loss, 300)
-    sentiment = train(sentiment, films[0], sentiment_loss, 300)
+    topic = train(topic, news[0], topic_loss, 200)
+    sentiment = train(sentiment, films[0], sentiment_loss, 200)
     one = lm.succ(zero, lm.branch(topic=topic, sentiment=sentiment))
-    handler = lm.compile(one, batch=(1, 32), t=LENGTH, tokenizer=files.tokenizer)
+    handler = lm.compile(one, tokenizer=files.tokenizer, **SIZES)
     told = {
         "topic": (news, lambda logits: logits.argmax(1)),
         "sentiment": (films, lambda logits: logits[:, 0] > 0),
@@ -90,7 +90,7 @@ def main(out: Path, small: bool) -> None:
         logits = np.asarray(handler(tokenize(held_out.texts))[name])
         ours = np.mean(decide(logits) == held_out.labels)
         theirs = baseline.accuracy(seen.texts, seen.labels, held_out.texts, held_out.labels)
-        print(f"   {name:<9} from {len(seen.texts):>4} texts: {ours:.3f} right of {test} held out")
+        print(f"   {name:<9} from {len(seen.texts):>4} texts: {ours:.3f} right of {len(held_out.texts)} held out")
         print(f"   {'':<9} tf-idf and logistic regression: {theirs:.3f}")
 
     print("4. Keep both versions.")
@@ -103,7 +103,7 @@ def main(out: Path, small: bool) -> None:
         print(f"   {version.who[:19]}... adds {version.added:>10,} bytes")
 
     print("5. Bundle: programs, executables, weights, tokenizer.")
-    bundle = partial(lm.bundle, name="news", batch=(1, 32), t=LENGTH, tokenizer=files.tokenizer)
+    bundle = partial(lm.bundle, name="news", tokenizer=files.tokenizer, **SIZES)
     first = bundle(one, out / "bundle")
     print(f"   {first.compiled} executables compiled, {first.added:,} bytes written")
 

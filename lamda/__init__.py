@@ -22,12 +22,12 @@ from lamda.errors import OpenError as OpenError
 from lamda.errors import SpecError as SpecError
 from lamda.errors import StoreError as StoreError
 from lamda.errors import SuccessionError as SuccessionError
-from lamda.fit import Receipt as Receipt
 from lamda.fit import fit as fit
 from lamda.lift import lift as lift
 from lamda.model import Model as Model
 from lamda.model import pred as pred
 from lamda.model import succ as succ
 from lamda.model import who as who
+from lamda.receipt import Receipt as Receipt
 from lamda.store import Store as Store
 from lamda.store import Version as Version

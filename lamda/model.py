@@ -7,19 +7,17 @@ of its structure, so no transformation ever differentiates them.
 
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from lamda import address, check, errors, evaluate, normal, types
 from lamda.normal import Graph
+from lamda.receipt import Receipt
 from lamda.tensor import Tensor, Weights
 from lamda.term import Lift, Slot, Term, Token, lifts, rename
 from lamda.types import Type
-
-if TYPE_CHECKING:
-    from lamda.fit.receipt import Receipt
 
 Environment = Mapping[Slot, Weights]
 
@@ -46,7 +44,7 @@ class Model:
     """The type of its output; ``None`` where that depends on an unknown input."""
     where: str
     """The file and line where it was made."""
-    receipt: "Receipt | None"
+    receipt: Receipt | None
     """How it was trained, where it was."""
 
     def __init__(
@@ -58,7 +56,7 @@ class Model:
         *,
         where: str,
         pred: "Model | Callable[[], Model | None] | None" = None,
-        receipt: "Receipt | None" = None,
+        receipt: Receipt | None = None,
     ) -> None:
         set_ = partial(object.__setattr__, self)
         set_("term", term)

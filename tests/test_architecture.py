@@ -28,7 +28,7 @@ def test_serve_imports_neither_jax_nor_lamda_nor_numpy(module):
 
 
 # An arrow goes from each room only to rooms that stand later in this list.
-ROOMS = ["fit", "compile", "store", "draw", "lift", "combinators", "model", "evaluate", "address",
+ROOMS = ["fit", "compile", "store", "draw", "lift", "combinators", "model", "receipt", "evaluate", "address",
          "normal", "check", "term", "function", "program", "purity", "tensor", "types", "dims", "errors"]  # fmt: skip
 
 

@@ -1,4 +1,3 @@
 """Training as a pure function: the same inputs give a model of the same address."""
 
 from lamda.fit.fit import fit as fit
-from lamda.fit.receipt import Receipt as Receipt

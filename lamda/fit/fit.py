@@ -11,7 +11,7 @@ import numpy as np
 from lamda import check, errors, evaluate, program, types
 from lamda.address import sha256
 from lamda.fit.frontier import cut
-from lamda.fit.receipt import Receipt
+from lamda.receipt import Receipt
 from lamda.model import Model, succ
 from lamda.normal import Graph
 from lamda.tensor import Tensor, Weights

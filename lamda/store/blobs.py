@@ -39,8 +39,9 @@ class Blobs:
             for chunk in chunks:
                 sha.update(chunk)
                 file.write(chunk)
-            file.target = self.path(sha.hexdigest())
-        return f"sha256:{sha.hexdigest()}"
+            digest = f"sha256:{sha.hexdigest()}"
+            file.target = None if self.has(digest) else self.path(digest)
+        return digest
 
     def get(self, digest: str) -> bytes:
         """The bytes of a small blob, verified. Raises MissingError, StoreError."""
@@ -73,7 +74,10 @@ class Blobs:
 
 
 class replacing:
-    """A file that takes its place in one step when the block ends, or leaves no trace."""
+    """A file that takes its place in one step when the block ends, or leaves no trace.
+
+    Nothing is kept where the block fails, or leaves ``target`` as ``None``.
+    """
 
     def __init__(self, temporary: Path, target: Path | None = None) -> None:
         self.temporary = temporary

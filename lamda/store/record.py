@@ -14,6 +14,7 @@ import numpy as np
 from lamda import check, errors, program, types
 from lamda.function import Function
 from lamda.model import Model
+from lamda.receipt import Receipt
 from lamda.store.blobs import Blobs
 from lamda.tensor import Tensor, Weights, header
 from lamda.term import Branch, Compose, Lift, Pick, Slot, Term, Token
@@ -153,7 +154,9 @@ def _read(record: dict[str, Any], blobs: Blobs, pred: Callable[[], Model | None]
         for place, tree in structures.items()
     }
     input, output = types.from_json(record["input"]), types.from_json(record["output"])
-    return Model(built, bound, input, output, where=str(record["where"]), pred=pred)
+    receipt = None if record["receipt"] is None else Receipt.from_json(record["receipt"])
+    where = str(record["where"])
+    return Model(built, bound, input, output, where=where, pred=pred, receipt=receipt)
 
 
 def _load_function(entry: dict[str, Any], blobs: Blobs) -> Function:
