@@ -24,7 +24,7 @@ from optax.losses import sigmoid_binary_cross_entropy, softmax_cross_entropy_wit
 
 import lamda as lm
 
-SIZES = {"batch": (1, 32), "t": (64, 128)}  # texts in a request, tokens of a text
+SIZES: dict[str, Any] = {"batch": (1, 32), "t": (64, 128)}  # texts in a request, tokens of one
 TOKENS = {"ids": "int32[b, t]", "mask": "int32[b, t]"}
 SENTENCES = [
     "Shares in the airline rose after it reported record profits.",
@@ -90,15 +90,17 @@ def main(out: Path, small: bool) -> None:
         logits = np.asarray(handler(tokenize(held_out.texts))[name])
         ours = np.mean(decide(logits) == held_out.labels)
         theirs = baseline.accuracy(seen.texts, seen.labels, held_out.texts, held_out.labels)
-        print(f"   {name:<9} from {len(seen.texts):>4} texts: {ours:.3f} right of {len(held_out.texts)} held out")
-        print(f"   {'':<9} tf-idf and logistic regression: {theirs:.3f}")
+        print(
+            f"   {name:<9} from {len(seen.texts)} texts, {len(held_out.texts)} held out: {ours:.3f}"
+        )
+        print(f"   {'':<9} with tf-idf and logistic regression: {theirs:.3f}")
 
     print("4. Keep both versions.")
     store = lm.Store(out / "store")
     store.put(one, ref="news")
     print(f"   who(one)  is {lm.who(one)}")
-    print(f"   pred(one) is {lm.pred(one).address}, version zero: {lm.pred(one) is zero}")
-    print(f"   succ(zero, heads) is one: {lm.succ(zero, one.weights).address == one.address}")
+    print(f"   pred(one) is {lm.who(zero)}, version zero: {lm.pred(one) is zero}")
+    print(f"   succ(zero, heads) is one: {lm.succ(zero, one.weights).address == lm.who(one)}")
     for version in store.log("news"):
         print(f"   {version.who[:19]}... adds {version.added:>10,} bytes")
 
@@ -130,7 +132,7 @@ def main(out: Path, small: bool) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="The main job, end to end.")
     here = Path(__file__).parent
     parser.add_argument("--out", type=Path, default=here / "out", help="where to put what is made")
     parser.add_argument("--small", action="store_true", help="fewer texts, for a quick look")

@@ -22,7 +22,7 @@ VERSION = 1
 
 def sha256(value: Any) -> str:
     """``sha256:...`` of a value made of None, bool, int, str, bytes, tuples and lists."""
-    packed = msgpack.packb([VERSION, value], use_bin_type=True)
+    packed: bytes = msgpack.packb([VERSION, value], use_bin_type=True)  # type: ignore[assignment]
     return f"sha256:{hashlib.sha256(packed).hexdigest()}"
 
 

@@ -38,7 +38,7 @@ class Inferred:
 def infer(term: Term, input: Type, weights: Weights, giver: Place = INPUT) -> Inferred:
     """The output type of a term for an input type. Raises MismatchError where parts do not fit."""
     match term:
-        case Lift(function, _):
+        case Lift():
             return _lift(term, input, weights, giver)
         case Compose(parts):
             output, sizes = input, {}
@@ -143,9 +143,7 @@ def _lift(lift: Lift, input: Type, weights: Weights, giver: Place) -> Inferred:
     return Inferred(output, unifier.sizes(input))
 
 
-def _then(
-    sizes: Mapping[str, Dim], more: Mapping[str, Dim], input: Type
-) -> dict[str, Dim]:
+def _then(sizes: Mapping[str, Dim], more: Mapping[str, Dim], input: Type) -> dict[str, Dim]:
     """What two steps say together of the names of ``input``."""
     return {
         name: dim
@@ -159,10 +157,11 @@ def _pick(key: str | int, type: Type, giver: Place) -> Type:
         return type[key]  # type: ignore[index]
     if isinstance(type, tuple) and isinstance(key, int) and -len(type) <= key < len(type):
         return type[key]
-    if types.is_array(type):
+    if isinstance(type, types.ArrayType):
         text = errors.NOT_A_TREE.format(name=giver.name, type=types.show(type))
         raise errors.MismatchError(text)
-    choices = ", ".join(map(repr, type if isinstance(type, Mapping) else range(len(type))))
+    keys = list(type) if isinstance(type, Mapping) else range(len(type))
+    choices = ", ".join(map(repr, keys))
     raise errors.MismatchError(
         errors.BAD_PATH.format(name=giver.name, type=types.show(type), path=key, choices=choices)
     )

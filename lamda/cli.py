@@ -91,9 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         help="sizes of a named dimension; may be given again",
     )  # fmt: skip
     bundle.add_argument("--tokenizer", metavar="FILE", help="a tokenizer.json: text goes in")
-    serve = command(
-        "serve", _serve, "serve a bundle over HTTP", "lamda serve out --port 8000"
-    )
+    serve = command("serve", _serve, "serve a bundle over HTTP", "lamda serve out --port 8000")
     serve.add_argument("directory", metavar="DIR", help="the directory of a bundle")
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8000)
@@ -106,7 +104,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     invoke.add_argument("directory", metavar="DIR", help="the directory of a bundle")
     invoke.add_argument(
-        "request", nargs="?", default="-", metavar="FILE", help="the request (default: standard input)"
+        "request",
+        nargs="?",
+        default="-",
+        metavar="FILE",
+        help="the request (default: standard input)",
     )
     invoke.add_argument("--plugin", metavar="PATH", help="the PJRT plugin to run with")
     return parser
@@ -127,7 +129,7 @@ def _size(text: str) -> tuple[str, list[int]]:
 
 
 def _record(chosen: argparse.Namespace) -> dict[str, Any]:
-    """What is known of REF without loading it: the record in a store, or the manifest of a bundle."""
+    """What is known of REF without loading it: its record, or the manifest of a bundle."""
     if _is_bundle(chosen.ref):
         import serve.bundle
 
@@ -171,7 +173,12 @@ def _show(chosen: argparse.Namespace) -> None:
 
 def _show_tensors(record: dict[str, Any]) -> None:
     rows = [
-        (t["path"], f"{t['dtype']}{t['shape']}", "frozen" if s["frozen"] else "trained", t["digest"])
+        (
+            t["path"],
+            f"{t['dtype']}{t['shape']}",
+            "frozen" if s["frozen"] else "trained",
+            t["digest"],
+        )
         for s in record["slots"]
         for t in s["tensors"]
     ]

@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-import jax
+import jax.core
+import jax.export
 
 Dim: TypeAlias = int | str
 

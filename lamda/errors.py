@@ -101,8 +101,8 @@ OPEN_WEIGHTS = (
     "model.init(key, input)."
 )
 OPEN_INPUT = (
-    "the input type of {name} is not known. Say it when lifting, lm.lift(f, input='float32[b, 16]'), "
-    "or compose it after a part that has a type."
+    "the input type of {name} is not known. Say it when lifting, "
+    "lm.lift(f, input='float32[b, 16]'), or compose it after a part that has a type."
 )
 TRACED = (
     "{name} is inside a JAX transformation, where its weights have no values: it has no {what} "
@@ -123,7 +123,9 @@ FLAX_STATE = (
     "{name} keeps state beside its parameters ({extra}), so it is no pure function. Use it in "
     "inference form (running averages as parameters, dropout off), or lift a function of the parts."
 )
-BAD_WEIGHTS = "the weights of {name} hold {value!r} at {path}: give arrays in dicts, tuples or lists"
+BAD_WEIGHTS = (
+    "the weights of {name} hold {value!r} at {path}: give arrays in dicts, tuples or lists"
+)
 IMPURE_EFFECT = (
     "{name} is not pure: it has the effect {effect}. A model may only compute; print, check or "
     "communicate outside of it.\n  made at {at}"
@@ -134,8 +136,9 @@ IMPURE_TRACE = (
     "  made at {at}"
 )
 CAPTURED_UNTYPED = (
-    "{name} captures an array of type {type}. Say the type of its input, lm.lift(f, input=...), and "
-    "the array becomes one of its weights; or take it as an argument: f(weights, x).\n  made at {at}"
+    "{name} captures an array of type {type}. Say the type of its input, lm.lift(f, input=...), "
+    "and the array becomes one of its weights; or take it as an argument: "
+    "f(weights, x).\n  made at {at}"
 )
 UNTRACEABLE = "{name} does not run on {type}: {error}\n  made at {at}"
 
@@ -143,9 +146,7 @@ BAD_SUCCESSOR = (
     "a successor has the types of its predecessor: {pred} is {wanted}, the new one is {given}"
 )
 
-NEED_SIZES = (
-    "{name} has free dimensions: {free}. Say the sizes to compile for, as in {example}."
-)
+NEED_SIZES = "{name} has free dimensions: {free}. Say the sizes to compile for, as in {example}."
 UNKNOWN_SIZES = "{name} has no dimension {given!r}; its free dimensions are {free}"
 BAD_SIZES = "sizes of {dim} are whole numbers from 1, as in {dim}=(1, 8, 32); got {given!r}"
 NO_BATCH = (
@@ -164,16 +165,16 @@ FIT_TYPES = "the {what} of the data are {given}, and {name} needs {wanted}"
 FIT_FROZEN = "{name} has nothing to train: every weight is frozen, or it has none"
 FIT_LOSS = "loss(prediction, target) must give one number; it gave {given}"
 FIT_NAN = (
-    "the loss is {value} at step {step}. Training stopped; nothing was returned. Lower the learning "
-    "rate, clip the gradients (optax.clip_by_global_norm), or look at the data."
+    "the loss is {value} at step {step}. Training stopped; nothing was returned. Lower the "
+    "learning rate, clip the gradients (optax.clip_by_global_norm), or look at the data."
 )
 FIT_COUNT = "{what} is a whole number from 1, got {given!r}"
 
 NO_STORE = "{path} is not a store: it has no oci-layout. Make one with lm.Store({path!r})."
 NO_REF = "there is no {ref!r} in {path}; its refs are {refs}"
 BAD_REF = (
-    "{ref!r} is no name for a ref: letters, digits, '.', '_', '-' and '/', beginning with a letter or "
-    "digit, no '..', at most 128 characters"
+    "{ref!r} is no name for a ref: letters, digits, '.', '_', '-' and '/', beginning with a "
+    "letter or digit, no '..', at most 128 characters"
 )
 NOT_SUCCESSOR = (
     "{ref} is at {head}, and {new} is not its successor (its predecessor is {pred}). Put "

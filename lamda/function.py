@@ -97,7 +97,7 @@ class Function:
         return Weights.of(self._run(lambda: self._memo["init"](key, zeros), input))
 
     def _run(self, run: Callable[[], Any], input: Type) -> Any:
-        """``run()`` under strict promotion of dtypes; an error says which part failed, and where."""
+        """``run()`` under strict promotion of dtypes; an error says which part failed."""
         try:
             with jax.numpy_dtype_promotion("strict"):
                 return run()

@@ -5,7 +5,7 @@ environment. Its leaves, as a pytree, are the weights that can be trained; froze
 of its structure, so no transformation ever differentiates them.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,8 @@ class Model:
     are immutable; whatever changes one gives a new one.
     """
 
+    _pred: "Model | Callable[[], Model | None] | None"
+    _memo: dict[Any, Any]
     __slots__ = (
         "__weakref__", "_memo", "_pred", "environment", "input", "output", "receipt", "term",
         "where",
@@ -149,9 +151,10 @@ class Model:
 
     @property
     def program(self) -> Graph:
-        """The normal form over what can never differ: tied parts, and frozen parts of equal content.
+        """The normal form over what can never differ.
 
-        It does not look at weights that are trained, so every successor has the same one.
+        That is tied parts, and frozen parts of equal content. It does not look at weights that
+        are trained, so every successor has the same one.
         """
         return self.program_at(self._require_input())
 
@@ -200,11 +203,11 @@ class Model:
         return _run(graph, [self.environment[slot].arrays for slot in graph.slots], x)
 
     def apply(self, weights: Any, x: Any) -> Any:
-        """The value at ``x`` with other weights: ``model.apply(model.weights, x)`` is ``model(x)``."""
+        """The value at ``x`` with other weights; ``m.apply(m.weights, x)`` is ``m(x)``."""
         return self.replace_weights(weights)(x)
 
     def _accept(self, given: Type) -> Type:
-        """The input type to run at: the declared one where there is one, checked against ``given``."""
+        """The input type to run at: the declared one if there is one, checked for ``given``."""
         place = check.first(self.term, self.where)
         if self.input is None:
             check.infer(self.term, given, self.weights_type)
@@ -386,8 +389,9 @@ def _flatten_with_keys(model: Model) -> tuple[tuple[tuple[Any, Any]], _Frame]:
     return ((jax.tree_util.GetAttrKey("weights"), model.weights),), _Frame(model)
 
 
-def _unflatten(frame: _Frame, children: tuple[Any]) -> Model:
-    return frame.model.with_weights(children[0])
+def _unflatten(frame: _Frame, children: Iterable[Any]) -> Model:
+    (weights,) = children
+    return frame.model.with_weights(weights)
 
 
 jax.tree_util.register_pytree_with_keys(Model, _flatten_with_keys, _unflatten, _flatten)
@@ -401,7 +405,7 @@ def who(model: Model) -> str:
 def pred(model: Model) -> Model | None:
     """``pred(succ(m, w))`` is ``m``; a first version has no predecessor: ``None``."""
     found = model._pred
-    return found() if callable(found) and not isinstance(found, Model) else found
+    return found if found is None or isinstance(found, Model) else found()
 
 
 def succ(model: Model, new: Any) -> Model:

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import jax
+from jax._src.interpreters.mlir import refine_polymorphic_shapes  # no public name
 from jax.interpreters import mlir
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
@@ -34,20 +35,34 @@ def export(
     # What is exported for the CPU and kept in a store must be allowed to run elsewhere.
     safe = [jax.export.DisabledSafetyCheck.platform()]
     exported = jax.export.export(jitted, platforms=[platform], disabled_checks=safe)(*structs)
-    return dataclasses.replace(exported, mlir_module_serialized=portable(exported))
+    with _context():
+        module = ir.Module.parse(exported.mlir_module())
+    fixed = all(isinstance(n, int) for aval in exported.in_avals for n in aval.shape)
+    if fixed and exported.uses_global_constants:
+        module = _static(module)
+    return dataclasses.replace(exported, mlir_module_serialized=portable(module))
 
 
-def portable(exported: jax.export.Exported) -> bytes:
+def _static(module: ir.Module) -> ir.Module:
+    """The module with static shapes inside, as its arguments have them.
+
+    A polymorphic function that is called at fixed sizes has dynamic shapes inside. JAX refines
+    them when it compiles; a compiler that is reached through PJRT does not take them.
+    """
+    with _context():
+        return ir.Module.parse(str(refine_polymorphic_shapes(module)))
+
+
+def portable(module: ir.Module) -> bytes:
     """The program without debug information, in the oldest version of StableHLO that can say it.
 
     Any compiler of that version or a later one reads it
     (https://openxla.org/stablehlo/compatibility).
     """
     with _context() as context:
-        module = ir.Module.parse(exported.mlir_module())
         PassManager.parse("builtin.module(strip-debuginfo)").run(module.operation)
         major, latest, _ = map(int, stablehlo.get_current_version().split("."))
-        quiet = context.attach_diagnostic_handler(lambda _: True)
+        quiet: Any = context.attach_diagnostic_handler(lambda _: True)
         try:
             for minor in range(latest):
                 with contextlib.suppress(ValueError):
@@ -59,12 +74,13 @@ def portable(exported: jax.export.Exported) -> bytes:
 
 def serialise(exported: jax.export.Exported) -> bytes:
     """The program with its derivative, as ``jax.export.deserialize`` reads it."""
-    limit = jax.config.jax_traceback_in_locations_limit
-    jax.config.update("jax_traceback_in_locations_limit", 0)
+    option = "jax_traceback_in_locations_limit"
+    limit = getattr(jax.config, option)
+    jax.config.update(option, 0)
     try:
         return bytes(exported.serialize(vjp_order=1))
     finally:
-        jax.config.update("jax_traceback_in_locations_limit", limit)
+        jax.config.update(option, limit)
 
 
 class Digest:
@@ -97,7 +113,8 @@ class _Walk:
     """Hash-consing evaluation of a module: the value of every result is a hash."""
 
     def __init__(self, module: ir.Module, free: int) -> None:
-        self.functions = {op.name.value: op for op in module.body.operations}
+        operations: Any = module.body.operations
+        self.functions = {op.name.value: op for op in operations}
         self.free = free
         self.order: dict[int, int] = {}
         self.depth = 0

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
+import jax.core
 import numpy as np
 
 from lamda import errors

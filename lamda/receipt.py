@@ -32,4 +32,5 @@ class Receipt:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Receipt":
         """The receipt that :meth:`to_json` wrote."""
-        return cls(**(value | {"key": tuple(value["key"])}))
+        fields: dict[str, Any] = value | {"key": tuple(value["key"])}
+        return cls(**fields)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -53,7 +53,7 @@ class Tensor:
         self._digest = digest
 
     def put(self, array: Any) -> "Tensor":
-        """The tensor in the same place with another array, or whatever a transformation puts there."""
+        """The tensor in the same place with another array, or what a transformation puts there."""
         if array is self.array:
             return self
         new = Tensor.__new__(Tensor)
@@ -84,7 +84,7 @@ class Tensor:
             array = np.ascontiguousarray(array)
         yield header(self.type, array.nbytes)
         if array.nbytes:
-            yield memoryview(array.reshape(-1).view(np.uint8))
+            yield memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
     @property
     def nbytes(self) -> int:

@@ -111,11 +111,9 @@ def interpret(term: Term, apply: Callable[[Lift, Any], Any], value: Any) -> Any:
             for part in parts:
                 value = interpret(part, apply, value)
             return value
-        case Branch(parts, None):
-            return tuple(interpret(p, apply, value) for p in parts)
         case Branch(parts, names):
             results = [interpret(p, apply, value) for p in parts]
-            return dict(zip(names, results, strict=True))
+            return tuple(results) if names is None else dict(zip(names, results, strict=True))
         case Pick(key):
             return value[key]
 
@@ -134,7 +132,8 @@ def lifts(term: Term) -> Iterator[tuple[tuple[str, ...], Lift]]:
             for name, part in zip(_distinct(parts), parts, strict=True):
                 yield from (((name, *path), lift) for path, lift in lifts(part))
         case Branch(parts, names):
-            for name, part in zip(names or map(str, range(len(parts))), parts, strict=True):
+            keys = names or tuple(map(str, range(len(parts))))
+            for name, part in zip(keys, parts, strict=True):
                 yield from (((name, *path), lift) for path, lift in lifts(part))
         case Pick():
             pass

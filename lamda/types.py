@@ -48,8 +48,9 @@ def typeof(value: Any) -> Type:
         return {k: typeof(value[k]) for k in sorted(value)}
     if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
         return tuple(map(typeof, value))
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return ArrayType(jnp.dtype(value.dtype).name, tuple(map(dims.dim, value.shape)))
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is not None and dtype is not None:
+        return ArrayType(jnp.dtype(dtype).name, tuple(map(dims.dim, shape)))
     if isinstance(value, bool | int | float | complex | np.generic):
         return ArrayType(jnp.result_type(value).name, ())
     raise errors.SpecError(errors.BAD_TYPE.format(value=value))

@@ -10,14 +10,17 @@ MSGPACK = "application/msgpack"
 NPY = "application/x-npy"
 TEXT = "text/plain"
 
+UNSAID = "application/x-www-form-urlencoded"  # what curl and urllib say of a body by default
+
 
 def requested(content_type: str | None, offered: list[str]) -> str:
-    """The form of a request; without a Content-Type it is JSON.
+    """The form of a request; where the client names none it is JSON.
 
     Raises:
         RequestError: 415, it is none of those offered.
     """
     form = (content_type or JSON).partition(";")[0].strip().lower()
+    form = JSON if form == UNSAID else form
     if form not in offered:
         text = f"expected the content type {' or '.join(offered)}, got {shown(form)}"
         raise RequestError(text, 415)

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from parts import dense, rows
 
 import lamda as lm
-from parts import dense, rows
 
 KEY = jax.random.key(0)
 
@@ -55,7 +55,9 @@ def test_fit_is_the_loop_that_one_would_write():
     fitted = run(model, (inputs, targets))
     by_hand = reference({"body": body.weights, "head": head.weights}, 20, 8)
     for name in ("kernel", "bias"):
-        np.testing.assert_allclose(fitted.weights["head"][name], by_hand[name], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            fitted.weights["head"][name], by_hand[name], rtol=1e-5, atol=1e-6
+        )
 
 
 def test_frozen_parts_stay_and_the_model_too():
@@ -109,7 +111,10 @@ def run_step(x):
 
 
 def test_same_inputs_same_address_in_another_process():
-    code = "import test_fit as t; print(t.run(t.lm.freeze(t.body) >> t.head, (t.inputs, t.targets)).address)"
+    code = (
+        "import test_fit as t;"
+        "print(t.run(t.lm.freeze(t.body) >> t.head, (t.inputs, t.targets)).address)"
+    )
     there = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True,
                            cwd=__file__.rpartition("/")[0]).stdout.strip()  # fmt: skip
     assert there == run(lm.freeze(body) >> head, (inputs, targets)).address

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from parts import dense, rows
 
 import lamda as lm
-from parts import dense, rows
 
 f, g, h = dense(4, 4, 0, "f"), dense(4, 4, 1, "g"), dense(4, 4, 2, "h")
 x = rows(3, 4)
@@ -142,7 +142,9 @@ def test_regrouping_changes_no_name_and_no_initial_weight():
     right = (parts[0] >> (parts[1] >> parts[2])).init(jax.random.key(0), "float32[b, 4]")
     assert list(left.weights) == ["Dense", "Dense_1", "Dense_2"]
     assert left.address == right.address
-    assert not np.array_equal(left.weights["Dense"]["kernel"][:3], left.weights["Dense_1"]["kernel"])
+    assert not np.array_equal(
+        left.weights["Dense"]["kernel"][:3], left.weights["Dense_1"]["kernel"]
+    )
 
 
 def test_addresses_do_not_depend_on_the_process():
@@ -161,5 +163,3 @@ def test_addresses_do_not_depend_on_the_process():
     }  # fmt: skip
     assert len(seen) == 1
     assert seen.pop().split() == [m.address for pair in SAME.values() for m in pair]
-
-

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from parts import rows
 
 import lamda as lm
-from parts import rows
 
 x = rows(3, 4)
 

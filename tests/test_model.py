@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from parts import dense, rows
 
 import lamda as lm
-from parts import dense, rows
 
 f, g, h = dense(4, 8, 0, "f"), dense(8, 2, 1, "g"), dense(8, 3, 2, "h")
 x = rows(5, 4)
@@ -75,8 +75,8 @@ def test_every_transformation_works_on_models():
     by_hand = jax.grad(lambda w: model.apply(w, x).sum())(model.weights)
     jax.tree.map(np.testing.assert_array_equal, gradient.weights, by_hand)
     tangent = jax.jvp(model, (x,), (jnp.ones_like(x),))[1]
-    np.testing.assert_allclose(tangent, jnp.ones_like(x) @ f.weights["kernel"] @ g.weights["kernel"],
-                               rtol=1e-5)  # fmt: skip
+    by_hand = jnp.ones_like(x) @ f.weights["kernel"] @ g.weights["kernel"]
+    np.testing.assert_allclose(tangent, by_hand, rtol=1e-5)
 
 
 def test_every_optimiser_works_on_models():
@@ -166,7 +166,9 @@ def test_weights_that_do_not_fit_are_refused():
         "the weights given do not fit f: at ['kernel'], expected float32[4, 8], got float32[4, 9]. "
         "Start from model.weights and change the leaves."
     )
-    with pytest.raises(lm.SpecError, match=r"at \['kernel'\], expected float32\[4, 8\], got nothing"):
+    with pytest.raises(
+        lm.SpecError, match=r"at \['kernel'\], expected float32\[4, 8\], got nothing"
+    ):
         f.apply({"bias": jnp.zeros(8)}, x)
 
 
@@ -219,7 +221,9 @@ def test_picks_that_miss_are_refused():
 
 
 def test_what_is_no_model_is_refused():
-    with pytest.raises(lm.SpecError, match=r"compose takes models, and got <.*Lift it first: lm.lift\(tanh\)"):
+    with pytest.raises(
+        lm.SpecError, match=r"compose takes models, and got <.*Lift it first: lm.lift\(tanh\)"
+    ):
         lm.compose(f, jnp.tanh)
     with pytest.raises(lm.SpecError, match="branch takes at least one model"):
         lm.branch()

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from parts import dense, rows
 
 import lamda as lm
-from parts import dense, rows
 
 f, g, h = dense(4, 8, 0, "f"), dense(8, 2, 1, "g"), dense(8, 3, 2, "h")
 tanh = lm.lift(jnp.tanh)
@@ -51,9 +51,7 @@ def test_what_is_put_comes_back(store, name):
     jax.tree.map(np.testing.assert_array_equal, back.weights, model.weights)
     jax.tree.map(np.testing.assert_array_equal, back.frozen, model.frozen)
     assert len(back.program.nodes) == len(model.program.nodes)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), back(x), model(x)
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), back(x), model(x))
 
 
 def test_what_comes_back_differentiates_composes_and_trains(store):
@@ -175,7 +173,9 @@ def test_the_same_model_is_the_same_bytes(tmp_path):
         env = os.environ | {"PYTHONHASHSEED": seed}
         subprocess.run([sys.executable, "-c", code, str(tmp_path / seed)], check=True, env=env,
                        cwd=os.path.dirname(__file__))  # fmt: skip
-    one, two = ({p.name: p.read_bytes() for p in (tmp_path / s).rglob("*") if p.is_file()} for s in "12")
+    one, two = (
+        {p.name: p.read_bytes() for p in (tmp_path / s).rglob("*") if p.is_file()} for s in "12"
+    )
     assert one == two
 
 

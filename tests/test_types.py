@@ -65,7 +65,18 @@ def test_typeof(value, text):
     assert show(typeof(value)) == text
 
 
-@pytest.mark.parametrize("value", ["float31[b]", "b 16", object(), {1: "int32[]"}, "float32[-1]x", "float32[b,,c]", "float32[b +]"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "float31[b]",
+        "b 16",
+        object(),
+        {1: "int32[]"},
+        "float32[-1]x",
+        "float32[b,,c]",
+        "float32[b +]",
+    ],
+)
 def test_what_is_no_type_is_refused(value):
     with pytest.raises(lm.SpecError, match="is no type: write 'float32"):
         typeof(value)

@@ -8,7 +8,9 @@ from lamda.types import Type
 
 
 def branch(*parts: Model, **named: Model) -> Model:
-    """``branch(f, g)(x)`` is ``(f(x), g(x))``, written ``f & g``; ``branch(a=f)(x)`` is ``{"a": f(x)}``.
+    """``branch(f, g)(x)`` is ``(f(x), g(x))``, written ``f & g``.
+
+    With names it is a dict: ``branch(a=f, b=g)(x)`` is ``{"a": f(x), "b": g(x)}``.
 
     >>> import jax.numpy as jnp, lamda as lm
     >>> double = lm.lift(lambda x: x * 2, input="float32[]")

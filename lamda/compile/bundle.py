@@ -43,7 +43,7 @@ def bundle(
     tokenizer: str | Path | bytes | None = None,
     **sizes: Given,
 ) -> Report:
-    """Write what ``serve.load(directory)`` reads; ``serve.load(d)(request)`` is ``m`` at the request.
+    """``serve.load(directory)`` of what this writes answers as the model does.
 
     Sizes are given as to :func:`compile`. With ``tokenizer``, a ``tokenizer.json``, requests may
     be text; it travels as data. An executable needs a PJRT plugin for its target; where there is
@@ -145,7 +145,7 @@ def _numbers(tensor: Tensor) -> bytes | memoryview:
 def _program(
     model: Model, sizes: dict[str, int], writer: _Writer, executable: bool
 ) -> dict[str, Any]:
-    code = program.stablehlo(model, sizes)
+    code = program.stablehlo(program.structure(model, sizes))
     file = writer.file("programs", [code], ".mlir")
     plugin = plugins.find() if executable else None
     executables = []

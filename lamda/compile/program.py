@@ -1,16 +1,61 @@
-"""The programs of a model: one for each combination of sizes, with the weights as arguments."""
+"""The programs of a model: one for each combination of sizes, with the weights as arguments.
 
-from collections.abc import Callable, Sequence
+A program depends on structure and types alone, so all that is made from one is remembered: a
+successor is traced and compiled no second time.
+"""
+
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from lamda import evaluate, program, types
 from lamda.model import Model
 from lamda.normal import Graph
-from lamda.tensor import Tensor, Weights
+from lamda.tensor import Tensor
 from lamda.types import ArrayType
+
+
+class Structure(NamedTuple):
+    """A model without its numbers, at fixed sizes."""
+
+    graph: Graph
+    weights: tuple[tuple[Any, tuple[ArrayType, ...]], ...]
+    """The tree and the types of the weights of each slot."""
+    sizes: tuple[tuple[str, int], ...]
+
+    def arguments(self) -> list[jax.ShapeDtypeStruct]:
+        """The types of the tensors, in order."""
+        return _structs([leaf for _, kinds in self.weights for leaf in kinds])
+
+    def inputs(self) -> list[jax.ShapeDtypeStruct]:
+        """The types of the leaves of the input, in order."""
+        fixed = types.substitute(self.graph.input, dict(self.sizes))
+        return _structs([leaf for _, leaf in types.leaves(fixed)])
+
+    def main(self) -> Callable[..., list[Any]]:
+        """``main(*tensors, *inputs)`` is the leaves of the output."""
+        tree = jax.tree.structure(self.graph.input, is_leaf=types.is_array)
+
+        def main(*arguments: Any) -> list[Any]:
+            rest = iter(arguments)
+            weights = [
+                jax.tree.unflatten(structure, [next(rest) for _ in kinds])
+                for structure, kinds in self.weights
+            ]
+            x = jax.tree.unflatten(tree, list(rest))
+            return jax.tree.leaves(evaluate.run(self.graph, weights, x))
+
+        return main
+
+
+def structure(model: Model, sizes: dict[str, int]) -> Structure:
+    """The structure of a model at these sizes."""
+    graph = model.program
+    bound = [model.environment[slot] for slot in graph.slots]
+    weights = tuple((w.structure, tuple(t.type for t in w.tensors)) for w in bound)
+    return Structure(graph, weights, tuple(sizes.items()))
 
 
 def tensors(model: Model) -> list[tuple[Tensor, bool]]:
@@ -22,52 +67,20 @@ def tensors(model: Model) -> list[tuple[Tensor, bool]]:
     ]
 
 
-def flat(graph: Graph, structures: Sequence[Any]) -> Callable[..., list[Any]]:
-    """``main(*tensors, *input leaves)``, a list of the output leaves: a graph as one flat function."""
-    counts = [structure.num_leaves for structure in structures]
-    tree = jax.tree.structure(graph.input, is_leaf=types.is_array)
-
-    def main(*arguments: Any) -> list[Any]:
-        rest = iter(arguments)
-        weights = [
-            jax.tree.unflatten(structure, [next(rest) for _ in range(count)])
-            for structure, count in zip(structures, counts, strict=True)
-        ]
-        return jax.tree.leaves(evaluate.run(graph, weights, jax.tree.unflatten(tree, list(rest))))
-
-    return main
-
-
-def arguments(model: Model, sizes: dict[str, int]) -> list[jax.ShapeDtypeStruct]:
-    """The types of the arguments at these sizes."""
-    inputs = types.substitute(model.program.input, sizes)
-    leaves = [tensor.type for tensor, _ in tensors(model)]
-    leaves += [leaf for _, leaf in types.leaves(inputs)]
-    return [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]  # type: ignore[arg-type]
-
-
-def stablehlo(model: Model, sizes: dict[str, int], platform: str = "cpu") -> bytes:
-    """The portable StableHLO of a model at these sizes.
-
-    It depends on the structure, the types and the platform; a successor has the same bytes.
-    """
-    graph = model.program
-    bound: list[Weights] = [model.environment[slot] for slot in graph.slots]
-    structures = tuple(weights.structure for weights in bound)
-    kinds = tuple(tuple(t.type for t in weights.tensors) for weights in bound)
-    return _stablehlo(graph, structures, kinds, tuple(sizes.items()), platform)
+@lru_cache(maxsize=256)
+def stablehlo(made: Structure, platform: str = "cpu") -> bytes:
+    """The portable StableHLO of a structure."""
+    exported = program.export(made.main(), *made.arguments(), *made.inputs(), platform=platform)
+    return exported.mlir_module_serialized
 
 
 @lru_cache(maxsize=256)
-def _stablehlo(
-    graph: Graph,
-    structures: tuple[Any, ...],
-    kinds: tuple[tuple[ArrayType, ...], ...],
-    sizes: tuple[tuple[str, int], ...],
-    platform: str,
-) -> bytes:
-    inputs = [leaf for _, leaf in types.leaves(types.substitute(graph.input, dict(sizes)))]
-    leaves = [leaf for kind in kinds for leaf in kind] + inputs
-    structs = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]  # type: ignore[arg-type]
-    exported = program.export(flat(graph, structures), *structs, platform=platform)
-    return exported.mlir_module_serialized
+def executable(made: Structure, device: Any) -> Any:
+    """The structure compiled for a device of this process."""
+    with jax.default_device(device):
+        main = jax.jit(made.main(), keep_unused=True)
+        return main.lower(*made.arguments(), *made.inputs()).compile()
+
+
+def _structs(leaves: list[ArrayType]) -> list[jax.ShapeDtypeStruct]:
+    return [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]  # type: ignore[arg-type]

@@ -39,7 +39,9 @@ def resolve(model: Model, batch: Given, sizes: Mapping[str, Given]) -> Sizes:
         given.setdefault(first, 1)
     unknown = [name for name in given if name not in free]
     if unknown:
-        text = errors.UNKNOWN_SIZES.format(name=model, given=unknown[0], free=free or "none")
+        text = errors.UNKNOWN_SIZES.format(
+            name=model, given=unknown[0], free=", ".join(free) or "none"
+        )
         raise errors.SpecError(text)
     missing = [name for name in free if name not in given]
     if missing:

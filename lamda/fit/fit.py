@@ -11,9 +11,9 @@ import numpy as np
 from lamda import check, errors, evaluate, program, types
 from lamda.address import sha256
 from lamda.fit.frontier import cut
-from lamda.receipt import Receipt
 from lamda.model import Model, succ
 from lamda.normal import Graph
+from lamda.receipt import Receipt
 from lamda.tensor import Tensor, Weights
 
 Loss = Callable[[Any, Any], Any]

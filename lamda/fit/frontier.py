@@ -15,7 +15,7 @@ from lamda.types import ArrayType, leaves
 
 
 def cut(graph: Graph) -> tuple[Graph, Graph]:
-    """``front`` and ``back``, where ``graph(x)`` is ``back(front(x))``; both have the graph's slots."""
+    """``front, back``, where ``graph(x)`` is ``back(front(x))``; both have the graph's slots."""
     fixed: list[bool] = []
     for node in graph.nodes:
         own = node.weights is None or graph.slots[node.weights].frozen

@@ -5,6 +5,7 @@ program of every lifted function, and the dtype, shape and blob of every tensor.
 portable StableHLO with its derivative: no Python code is stored.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -176,12 +177,13 @@ def _load_function(entry: dict[str, Any], blobs: Blobs) -> Function:
 
 
 def _load_tensor(entry: dict[str, Any], blobs: Blobs) -> Tensor:
-    type = types.ArrayType(str(entry["dtype"]), tuple(map(int, entry["shape"])))
+    shape = tuple(int(n) for n in entry["shape"])
+    type = types.ArrayType(str(entry["dtype"]), shape)
     data = blobs.map(entry["digest"])
     blobs.check(entry["digest"], data)
-    count = int(np.prod(type.shape))
+    count = math.prod(shape)
     dtype = jax.numpy.dtype(type.dtype)
     start = len(header(type, count * dtype.itemsize))
-    array = np.frombuffer(data, dtype=dtype, count=count, offset=start).reshape(type.shape)
+    array = np.frombuffer(data, dtype=dtype, count=count, offset=start).reshape(shape)
     # A read-only map at a multiple of 64 bytes is aliased, not copied.
     return Tensor(jax.device_put(array), entry["digest"])

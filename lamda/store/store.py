@@ -121,7 +121,11 @@ class Store:
         write_file(self._version(model.address), digest.encode())
 
     def _layers(self, entry: dict[str, Any]) -> list[dict[str, Any]]:
-        files = {t["digest"]: (TENSOR, f"{t['path'] or 'weights'}.safetensors") for s in entry["slots"] for t in s["tensors"]}
+        files = {
+            t["digest"]: (TENSOR, f"{t['path'] or 'weights'}.safetensors")
+            for s in entry["slots"]
+            for t in s["tensors"]
+        }
         files |= {f["program"]: (PROGRAM, f"programs/{f['name']}.jax") for f in entry["functions"]}
         return [self._descriptor(kind, digest, path) for digest, (kind, path) in files.items()]
 
@@ -178,7 +182,9 @@ class Store:
         """
         entry = self._entry(self.resolve(ref))
         before = entry["pred"]
-        model = record.read(entry, self._blobs, lambda: None if before is None else self.get(before))
+        model = record.read(
+            entry, self._blobs, lambda: None if before is None else self.get(before)
+        )
         if model.address != entry["address"]:
             why = f"its address is {model.address}"
             raise errors.StoreError(errors.BAD_CONFIG.format(digest=entry["address"], why=why))

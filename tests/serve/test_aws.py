@@ -119,10 +119,10 @@ def test_an_answer_that_lambda_would_not_take_is_refused() -> None:
 def test_the_function_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LAMDA_BUNDLE", raising=False)
     with pytest.raises(BundleError) as caught:
-        serve.aws.handler  # noqa: B018
+        serve.aws.handler
     assert str(caught.value) == "LAMDA_BUNDLE is not set: expected the directory of a bundle"
     with pytest.raises(AttributeError, match="has no attribute 'other'"):
-        serve.aws.other  # noqa: B018
+        serve.aws.other
 
 
 # The emulator

@@ -456,6 +456,8 @@ class TestBuild:
     def test_a_compiler_that_dies(self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         package = tmp_path / "serve" / "runtime"
         package.mkdir(parents=True)
+        for folder in (package, package.parent):  # else an installed serve comes first
+            (folder / "__init__.py").touch()
         (package / "build.py").write_text("import os; os.kill(os.getpid(), 4)")
         monkeypatch.setattr(build, "ROOT", str(tmp_path))
         monkeypatch.chdir(tmp_path)
