@@ -4,6 +4,7 @@ A model is a pure function with weights. Compose models like functions, address 
 compile the composition with XLA, deploy it as a stateless handler.
 """
 
+import lamda.pytree as _pytree  # noqa: F401 - models become pytrees
 from lamda.combinators import branch as branch
 from lamda.combinators import compose as compose
 from lamda.combinators import fine_tune_head as fine_tune_head
@@ -25,9 +26,9 @@ from lamda.errors import SuccessionError as SuccessionError
 from lamda.fit import fit as fit
 from lamda.lift import lift as lift
 from lamda.model import Model as Model
-from lamda.model import pred as pred
-from lamda.model import succ as succ
-from lamda.model import who as who
 from lamda.receipt import Receipt as Receipt
 from lamda.store import Store as Store
 from lamda.store import Version as Version
+from lamda.versions import pred as pred
+from lamda.versions import succ as succ
+from lamda.versions import who as who

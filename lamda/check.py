@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from lamda import dims, errors, types
 from lamda.dims import Dim
 from lamda.term import Branch, Compose, Lift, Pick, Term
-from lamda.types import Type, Unifier
+from lamda.types import Type
+from lamda.unify import Unifier
 
 Weights = Callable[[Lift, Type], Type]
 

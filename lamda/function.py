@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lamda import errors, program, purity, types
+from lamda.digest import Digest, digest
 from lamda.tensor import Weights
 from lamda.types import Type
 
@@ -142,13 +143,13 @@ class Function:
             self._memo[at] = self._run(lambda: program.export(call, *arguments), input)
         return self._memo[at]
 
-    def digest(self, weights: Type, input: Type) -> program.Digest:
+    def digest(self, weights: Type, input: Type) -> Digest:
         """What the function computes, at the type it declares or else at ``input``."""
         input = self.input if self.input is not None else input
         at = ("digest", types.plain(weights), types.canonical(input))
         if at not in self._memo:
             count = len(list(types.leaves(weights)))
-            self._memo[at] = program.digest(self.export(weights, input), count)
+            self._memo[at] = digest(self.export(weights, input), count)
         return self._memo[at]
 
 

@@ -5,12 +5,11 @@ environment. Its leaves, as a pytree, are the weights that can be trained; froze
 of its structure, so no transformation ever differentiates them.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from lamda import address, check, errors, evaluate, normal, types
 from lamda.normal import Graph
@@ -29,10 +28,10 @@ class Model:
     are immutable; whatever changes one gives a new one.
     """
 
-    _pred: "Model | Callable[[], Model | None] | None"
+    before: "Model | Callable[[], Model | None] | None"
     _memo: dict[Any, Any]
     __slots__ = (
-        "__weakref__", "_memo", "_pred", "environment", "input", "output", "receipt", "term",
+        "__weakref__", "_memo", "before", "environment", "input", "output", "receipt", "term",
         "where",
     )  # fmt: skip
 
@@ -67,7 +66,7 @@ class Model:
         set_("output", output)
         set_("where", where)
         set_("receipt", receipt)
-        set_("_pred", pred)
+        set_("before", pred)
         set_("_memo", {})
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -101,7 +100,7 @@ class Model:
 
     def tensors(self) -> list[tuple[tuple[str, ...], Tensor, bool]]:
         """Every tensor as ``(path, tensor, trained)``, tied ones once."""
-        self._require_closed()
+        self.require_closed()
         return [
             ((*path, *leaf), tensor, tensor.floating and not slot.frozen)
             for slot, path in self.slots.items()
@@ -123,7 +122,7 @@ class Model:
         return self._tree(lambda slot, tensor: slot.frozen or not tensor.floating)
 
     def _tree(self, wanted: Callable[[Slot, Tensor], bool]) -> Any:
-        self._require_closed()
+        self.require_closed()
         root: dict[str, Any] = {}
         for slot, path in self.slots.items():
             bound = self.environment[slot]
@@ -141,8 +140,8 @@ class Model:
     def address(self) -> str:
         """``sha256:...`` of the normal form and the weights: equal exactly by the laws."""
         if "address" not in self._memo:
-            self._require_closed()
-            graph = self.graph(self._require_input(), self._content)
+            self.require_closed()
+            graph = self.graph(self.require_input(), self._content)
             bound = [self.environment[slot] for slot in graph.slots]
             self._memo["address"] = address.address(
                 graph, lambda i: bound[i].type, lambda i: bound[i].digests
@@ -156,13 +155,13 @@ class Model:
         That is tied parts, and frozen parts of equal content. It does not look at weights that
         are trained, so every successor has the same one.
         """
-        return self.program_at(self._require_input())
+        return self.program_at(self.require_input())
 
     def program_at(self, input: Type) -> Graph:
         """The program for an input of the given type."""
         key = ("program", types.plain(input))
         if key not in self._memo:
-            self._require_closed()
+            self.require_closed()
             self._memo[key] = self.graph(input, self._identity)
         return self._memo[key]
 
@@ -183,11 +182,11 @@ class Model:
     def _content(self, slot: Slot) -> Hashable:
         return self.environment[slot].digests
 
-    def _require_closed(self) -> None:
+    def require_closed(self) -> None:
         if self.open:
             raise errors.OpenError(errors.OPEN_WEIGHTS.format(name=self.name))
 
-    def _require_input(self) -> Type:
+    def require_input(self) -> Type:
         if self.input is None:
             raise errors.OpenError(errors.OPEN_INPUT.format(name=self.name))
         return self.input
@@ -197,16 +196,18 @@ class Model:
     def __call__(self, x: Any) -> Any:
         """The value at ``x``; or the answer to the messages ``"who"``, ``"pred"``, ``"succ"``."""
         if isinstance(x, str):
-            return _answer(self, x)
-        self._require_closed()
-        graph = self.program_at(self._accept(types.typeof(x)))
+            from lamda.versions import answer
+
+            return answer(self, x)
+        self.require_closed()
+        graph = self.program_at(self.accept(types.typeof(x)))
         return _run(graph, [self.environment[slot].arrays for slot in graph.slots], x)
 
     def apply(self, weights: Any, x: Any) -> Any:
         """The value at ``x`` with other weights; ``m.apply(m.weights, x)`` is ``m(x)``."""
         return self.replace_weights(weights)(x)
 
-    def _accept(self, given: Type) -> Type:
+    def accept(self, given: Type) -> Type:
         """The input type to run at: the declared one if there is one, checked for ``given``."""
         place = check.first(self.term, self.where)
         if self.input is None:
@@ -222,23 +223,9 @@ class Model:
         parts change what it gets. ``input`` is a type or a value, needed where the first part
         declares none; named dimensions count as 1 while initialising.
         """
-        given = self._require_input() if input is None else types.typeof(input)
-        given = self._accept(given) if input is not None and self.input is not None else given
-        paths = {slot.token: path for slot, path in reversed(self.slots.items())}
-        made: dict[Token, Weights] = {}
+        from lamda.close import close
 
-        def weights(lift: Lift, at: Type) -> Type:
-            slot = lift.slot
-            if slot is not None and slot not in self.environment and slot.token not in made:
-                sizes = types.substitute(at, dict.fromkeys(types.names(at), 1))
-                made[slot.token] = lift.function.initialise(_fold(key, paths[slot.token]), sizes)
-            return () if slot is None else (self.environment.get(slot) or made[slot.token]).type
-
-        inferred = check.infer(self.term, given, weights)
-        bound = {s: made[s.token] for s in self.slots if s not in self.environment}
-        return self._bind(
-            bound, input=types.substitute(given, inferred.sizes), output=inferred.output
-        )
+        return close(self, key, input)
 
     def replace_weights(self, weights: Any) -> "Model":
         """The model with the weights of a tree like :attr:`weights`. Raises SpecError otherwise."""
@@ -249,7 +236,7 @@ class Model:
     def with_weights(self, weights: Any) -> "Model":
         """As :meth:`replace_weights`, unchecked: whatever a transformation puts in the tree."""
         placed = self.place(weights)
-        return self._bind({s: w for s, w in placed.items() if w is not self.environment[s]})
+        return self.bind({s: w for s, w in placed.items() if w is not self.environment[s]})
 
     def place(self, weights: Any) -> Environment:
         """The environment with the weights of a tree like :attr:`weights`."""
@@ -259,7 +246,7 @@ class Model:
             for old in (self.environment[slot],)
         }
 
-    def _bind(self, bound: Environment, **types: Type) -> "Model":
+    def bind(self, bound: Environment, **types: Type) -> "Model":
         """The model with variables bound anew: what has other weights is another part."""
         tokens = {token: Token() for token in dict.fromkeys(slot.token for slot in bound)}
         moved = {slot: Slot(tokens[slot.token], slot.frozen) for slot in bound}
@@ -326,10 +313,6 @@ def _placed(old: Weights, tree: Any) -> Weights:
     return old if same else Weights(old.structure, new)
 
 
-def _fold(key: jax.Array, path: tuple[str, ...]) -> jax.Array:
-    return jax.random.fold_in(key, int(address.sha256(list(path))[-8:], 16))
-
-
 def _require_like(name: str, old: Any, new: Any) -> None:
     """Raises SpecError unless two trees of weights have the same paths, shapes and dtypes."""
     wanted = dict(jax.tree_util.tree_flatten_with_path(old)[0])
@@ -347,97 +330,6 @@ def _require_like(name: str, old: Any, new: Any) -> None:
             )
 
 
-class _Frame:
-    """A model without its leaves: what stays the same when a transformation goes over it."""
-
-    __slots__ = ("_key", "model")
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self._key: Hashable = None
-
-    def key(self) -> Hashable:
-        """Equal for models of one structure, whatever their weights and wherever they were made."""
-        if self._key is None:
-            places = {t: i for i, t in enumerate(dict.fromkeys(s.token for s in self.model.slots))}
-            term = rename(
-                self.model.term,
-                lambda s: Slot(places[s.token], s.frozen),  # type: ignore[arg-type]
-            )
-            bound = [(s.frozen, self.model.environment[s]) for s in self.model.slots]
-            fixed = [
-                tuple(t.digest if frozen or not t.floating else None for t in w.tensors)
-                for frozen, w in bound
-            ]
-            self._key = (term, tuple(w.structure for _, w in bound), tuple(fixed))
-        return self._key
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Frame):
-            return NotImplemented
-        return self.model is other.model or self.key() == other.key()
-
-    def __hash__(self) -> int:
-        return hash(self.key())
-
-
-def _flatten(model: Model) -> tuple[tuple[Any], _Frame]:
-    return (model.weights,), _Frame(model)
-
-
-def _flatten_with_keys(model: Model) -> tuple[tuple[tuple[Any, Any]], _Frame]:
-    return ((jax.tree_util.GetAttrKey("weights"), model.weights),), _Frame(model)
-
-
-def _unflatten(frame: _Frame, children: Iterable[Any]) -> Model:
-    (weights,) = children
-    return frame.model.with_weights(weights)
-
-
-jax.tree_util.register_pytree_with_keys(Model, _flatten_with_keys, _unflatten, _flatten)
-
-
-def who(model: Model) -> str:
-    """``who(m)`` is the address of ``m``."""
-    return model.address
-
-
-def pred(model: Model) -> Model | None:
-    """``pred(succ(m, w))`` is ``m``; a first version has no predecessor: ``None``."""
-    found = model._pred
-    return found if found is None or isinstance(found, Model) else found()
-
-
-def succ(model: Model, new: Any) -> Model:
-    """``succ(m, w)`` is ``m`` with weights ``w`` (or the model ``w``), and ``m`` its predecessor.
-
-    Raises SpecError where the weights do not fit, MismatchError where a new model has other types.
-    """
-    if not isinstance(new, Model):
-        new = model.replace_weights(new)
-    elif (old := _signature(model)) != (given := _signature(new)):
-        raise errors.MismatchError(errors.BAD_SUCCESSOR.format(pred=model, wanted=old, given=given))
-    return new.derive(new.term, new.environment, pred=model, receipt=new.receipt)
-
-
-def _signature(model: Model) -> str:
-    return f"{types.show(model.input)} -> {types.show(model.output)}"
-
-
-def _answer(model: Model, message: str) -> Any:
-    match message:
-        case "who":
-            return who(model)
-        case "pred":
-            return pred(model)
-        case "succ":
-            return partial(succ, model)
-    raise errors.SpecError(
-        f"{message!r} is no message: a model answers 'who', 'pred' and 'succ', or is called with "
-        f"arrays of type {types.show(model.input)}"
-    )
-
-
 def models(what: str, values: Any) -> list[Model]:
     """The arguments of a combinator, which must be models. Raises SpecError."""
     for value in values:
@@ -447,8 +339,3 @@ def models(what: str, values: Any) -> list[Model]:
     if not values:
         raise errors.SpecError(errors.NO_PARTS.format(what=what))
     return list(values)
-
-
-def asarray(x: Any) -> Any:
-    """The tree with every leaf a JAX array."""
-    return jax.tree.map(jnp.asarray, x)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 import lamda as lm
 from lamda import types
-from lamda.types import ArrayType, Unifier, show, substitute, typeof
+from lamda.types import ArrayType, show, substitute, typeof
+from lamda.unify import Unifier
 
 dims = st.one_of(st.integers(0, 4), st.sampled_from(["b", "n", "t"]))
 arrays = st.builds(

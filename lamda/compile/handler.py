@@ -132,7 +132,7 @@ def compile(
     chosen = combinations(numbers)
     entries = manifest.describe(model, str(model), numbers, text)
     entries["programs"] = [{"sizes": s} for s in chosen]
-    description = Description(entries, files, model._require_input())
+    description = Description(entries, files, model.require_input())
     return Handler(model, description, Engine(model, chosen, target))
 
 

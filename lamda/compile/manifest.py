@@ -7,8 +7,9 @@ import jax
 
 from lamda import errors, types
 from lamda.compile.sizes import Sizes, batch_dimension
-from lamda.model import Model, pred
+from lamda.model import Model
 from lamda.types import ArrayType, Type
+from lamda.versions import pred
 
 FORMAT = "lamda.bundle/1"
 
@@ -16,7 +17,7 @@ FORMAT = "lamda.bundle/1"
 def describe(model: Model, name: str, sizes: Sizes, text: dict[str, Any] | None) -> dict[str, Any]:
     """The manifest of a model without ``weights`` and ``programs``."""
     before = pred(model)
-    input, output = model._require_input(), model.output
+    input, output = model.require_input(), model.output
     assert output is not None
     return {
         "format": FORMAT,
@@ -53,7 +54,7 @@ def text(
 
     Raises SpecError where the input has no such leaves.
     """
-    input = model._require_input()
+    input = model.require_input()
     found = {str(path[-1]): (path, leaf) for path, leaf in types.leaves(input) if path}
     fits = "ids" in found and set(found) <= {"ids", "mask"} and _is_tokens(found["ids"][1])
     if not fits:

@@ -24,7 +24,7 @@ def resolve(model: Model, batch: Given, sizes: Mapping[str, Given]) -> Sizes:
     ``batch`` are sizes of the batch dimension, whatever its name, and 1 where nothing is said.
     Raises SpecError, which asks by name for what is missing.
     """
-    input = model._require_input()
+    input = model.require_input()
     free = types.names(input)
     first = batch_dimension(input)
     given = dict(sizes)

@@ -10,11 +10,13 @@ import numpy as np
 
 from lamda import check, errors, evaluate, program, types
 from lamda.address import sha256
+from lamda.digest import digest
 from lamda.fit.frontier import cut
-from lamda.model import Model, succ
+from lamda.model import Model
 from lamda.normal import Graph
 from lamda.receipt import Receipt
 from lamda.tensor import Tensor, Weights
+from lamda.versions import succ
 
 Loss = Callable[[Any, Any], Any]
 
@@ -85,7 +87,7 @@ def _examples(model: Model, data: Any) -> tuple[Any, Any, int]:
     if len(rows) != 1 or None in rows:
         given = f"{types.show(types.typeof(inputs))} and {types.show(types.typeof(targets))}"
         raise errors.SpecError(errors.FIT_DATA.format(given=given))
-    wanted = model._require_input()
+    wanted = model.require_input()
     check.agree((check.INPUT, types.typeof(inputs)), (check.first(model.term, ""), wanted))
     (count,) = rows
     return inputs, targets, int(count or 0)
@@ -177,11 +179,11 @@ def _receipt(
     key, steps, batch = run
     rows = np.zeros(batch, np.int32)
     structs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (*state, rows))
-    digest = program.digest(program.export(step, *structs), 0).value
+    made = digest(program.export(step, *structs), 0).value
     key_data = tuple(np.asarray(jax.random.key_data(key)).ravel().tolist())
     address, arrays = model.address, data_address(data)
     return lambda loss: Receipt(
-        model=address, data=arrays, step=digest, key=key_data, steps=steps, batch=batch,
+        model=address, data=arrays, step=made, key=key_data, steps=steps, batch=batch,
         loss=loss, jax=jax.__version__, platform=jax.default_backend(),
     )  # fmt: skip
 

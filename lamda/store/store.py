@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lamda import errors
-from lamda.model import Model, pred
+from lamda.model import Model
 from lamda.store import record
 from lamda.store.blobs import Blobs, write_file
+from lamda.versions import pred
 
 # Media types of the OCI image specification and of the CNCF ModelPack specification.
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
