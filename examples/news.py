@@ -64,7 +64,7 @@ def main(out: Path, small: bool) -> None:
     zero = lm.branch(topic=topic, sentiment=sentiment)
     out.mkdir(parents=True, exist_ok=True)
     (out / "news.svg").write_text(zero.draw())
-    applied = [node.function.name for node in zero.program.nodes]
+    applied = [node.op.name for node in zero.program.nodes]
     print(f"   {zero}, drawn in {out / 'news.svg'}")
     print(f"   its program applies {', '.join(applied)}: the encoder once")
 

@@ -6,14 +6,15 @@ dtype, a constant or the order of outputs does.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import msgpack
 
 from lamda import types
-from lamda.normal import Graph, is_wire
+from lamda.function import Function
+from lamda.normal import Graph, Node, is_wire
 from lamda.types import Type
 
 VERSION = 1
@@ -46,13 +47,26 @@ def address(
             )
         )
 
+    def applied(node: Node) -> list[Any]:
+        if isinstance(node.op, Function):
+            slot: Type = weights(node.slots[0]) if node.slots else ()
+            program = node.op.digest(slot, node.type)
+            tensors = digests(node.slots[0]) if node.slots else ()
+            return ["apply", program.value, [tensors[i] for i in program.order]]
+        return ["control", list(node.op.key), list(bodies(node))]
+
+    def bodies(node: Node) -> Iterator[str]:
+        taken = 0
+        for body in node.bodies:
+            places = node.slots[taken : taken + len(body.slots)]
+            taken += len(places)
+            yield address(
+                body, lambda i, p=places: weights(p[i]), lambda i, p=places: digests(p[i])
+            )
+
     for node in graph.nodes:
         type = types.plain(types.substitute(node.type, canonical))
-        slot: Type = () if node.weights is None else weights(node.weights)
-        program = node.function.digest(slot, node.type)
-        tensors = [] if node.weights is None else digests(node.weights)
-        used = [tensors[i] for i in program.order]
-        hashes.append(sha256(["apply", program.value, type, used, at(node.argument)]))
+        hashes.append(sha256([*applied(node), type, at(node.argument)]))
     return sha256(["model", types.canonical(graph.input), at(graph.output)])
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from lamda import dims, errors, types
 from lamda.dims import Dim
-from lamda.term import Branch, Compose, Lift, Pick, Term
+from lamda.term import Branch, Compose, Control, Lift, Named, Pick, Term
 from lamda.types import Type
 from lamda.unify import Unifier
 
@@ -58,6 +58,16 @@ def infer(term: Term, input: Type, weights: Weights, giver: Place = INPUT) -> In
             return Inferred(tree, sizes)
         case Pick(key):
             return Inferred(_pick(key, input, giver))
+        case Named(_, inner):
+            return infer(inner, input, weights, giver)
+        case Control(kind, bodies):
+            sizes, outputs = {}, []
+            for number, body in enumerate(bodies):
+                taken = kind.inputs(types.substitute(input, sizes), len(bodies))[number]
+                step = infer(body, taken, weights, giver)
+                outputs = [types.substitute(o, step.sizes) for o in outputs] + [step.output]
+                sizes = _then(sizes, step.sizes, input)
+            return Inferred(kind.output(types.substitute(input, sizes), outputs), sizes)
 
 
 def place(term: Term, where: str) -> Place:
@@ -81,6 +91,10 @@ def declared(term: Term) -> Type | None:
             return function.input
         case Compose(parts) if parts:
             return declared(parts[0])
+        case Named(_, inner):
+            return declared(inner)
+        case Control(kind, bodies):
+            return kind.declared([declared(body) for body in bodies])
         case Branch(parts, _):
             known = [(p, t) for p in parts if (t := declared(p)) is not None]
             if not known:

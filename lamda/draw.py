@@ -67,10 +67,11 @@ def _boxes(model: Model) -> list[Box]:
     boxes = [Box("input", types.show(graph.input), "end", ())]
     for node in graph.nodes:
         kind = "none"
-        if node.weights is not None:
-            kind = "frozen" if graph.slots[node.weights].frozen else "trained"
+        if node.slots:
+            frozen = all(graph.slots[place].frozen for place in node.slots)
+            kind = "frozen" if frozen else "trained"
         gives = types.show(node.gives)
-        boxes.append(Box(node.function.name, gives, kind, _reads(node.argument)))
+        boxes.append(Box(node.op.name, gives, kind, _reads(node.argument)))
     if isinstance(graph.output, dict):
         ends = list(graph.output.items())
     elif isinstance(graph.output, tuple):

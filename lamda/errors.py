@@ -96,6 +96,26 @@ MIXED_PARTS = (
 BAD_PATH = "{name} gives {type}, which has no {path!r}: pick one of {choices}"
 NOT_A_TREE = "{name} gives {type}, which is one array: there is nothing to pick from"
 
+SWITCH_INPUT = (
+    "switch takes (index, x), a whole number or truth value and what to choose with it; "
+    "it was given {given}"
+)
+SWITCH_OUTPUT = (
+    "the choices of a switch must give one type: choice {number} gives {given}, and choice 0 gives "
+    "{wanted}"
+)
+SCAN_INPUT = (
+    "scan takes (state, xs), where every array of xs has one first axis, of steps; "
+    "it was given {given}"
+)
+SCAN_OUTPUT = (
+    "the body of a scan takes (state, x) and gives (state, y): the state is {wanted}, and the "
+    "body gives {given}"
+)
+LOOP_OUTPUT = "the body of an iteration must give the type that it takes: it takes {wanted}, and gives {given}"
+UNTIL_OUTPUT = "until= must give one truth value, bool[]; it gives {given}"
+VMAP_INPUT = "vmap takes arrays with one first axis, which it maps over; it was given {given}"
+
 OPEN_WEIGHTS = (
     "{name} is open: its weights are not there yet. Close it first: model.init(key) or "
     "model.init(key, input)."

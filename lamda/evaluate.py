@@ -1,11 +1,13 @@
 """Evaluation: a graph as a pure JAX function."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
 
-from lamda.normal import Graph, is_wire
+from lamda.function import Function
+from lamda.normal import Graph, Node, is_wire
 
 
 def run(graph: Graph, weights: Sequence[Any], x: Any) -> Any:
@@ -25,6 +27,18 @@ def run(graph: Graph, weights: Sequence[Any], x: Any) -> Any:
         )
 
     for node in graph.nodes:
-        tensors = () if node.weights is None else weights[node.weights]
-        values.append(jax.tree.leaves(node.function.call(tensors, at(node.argument))))
+        given_weights = [weights[place] for place in node.slots]
+        values.append(jax.tree.leaves(_apply(node, given_weights, at(node.argument))))
     return at(graph.output)
+
+
+def _apply(node: Node, weights: Sequence[Any], argument: Any) -> Any:
+    """The value of one node."""
+    if isinstance(node.op, Function):
+        return node.op.call(weights[0] if weights else (), argument)
+    bodies, taken = [], 0
+    for body in node.bodies:
+        own = weights[taken : taken + len(body.slots)]
+        bodies.append(partial(run, body, own))
+        taken += len(own)
+    return node.op.run(bodies, argument)

@@ -12,14 +12,15 @@ term: by variable and by content of what is frozen, the *program*; by content al
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from lamda import types
 from lamda.check import infer
 from lamda.function import Function
-from lamda.term import Lift, Slot, Term, interpret
+from lamda.kind import Kind
+from lamda.term import Control, Lift, Slot, Term, interpret
 from lamda.types import Type
 
 
@@ -33,15 +34,20 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """``function(weights, argument)``: ``weights`` is a place in the graph's slots, or ``None``."""
+    """One application: of a function to weights and an argument, or of a control to an argument.
 
-    function: Function
-    weights: int | None
+    ``slots`` are places in the graph's slots: of the weights of a function (one, or none), or of
+    all that the bodies of a control read, body after body.
+    """
+
+    op: Function | Kind
+    slots: tuple[int, ...]
     argument: Any
     type: Type = field(compare=False)
     """The type of the argument."""
     gives: Type = field(compare=False)
     """The type of the result."""
+    bodies: tuple["Graph", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,15 @@ class Graph:
     slots: tuple[Slot, ...] = field(compare=False)
 
     def _key(self) -> Hashable:
-        argument = [(n.function, n.weights, _flat(n.argument)) for n in self.nodes]
-        return types.plain(self.input), tuple(argument), _flat(self.output)
+        nodes = [(n.op, n.slots, _flat(n.argument), n.bodies) for n in self.nodes]
+        return types.plain(self.input), tuple(nodes), _flat(self.output)
+
+    @property
+    def gives(self) -> Type:
+        """The type of the output."""
+        leaves = {-1: self.input} | {i: node.gives for i, node in enumerate(self.nodes)}
+        kinds = {i: [leaf for _, leaf in types.leaves(t)] for i, t in leaves.items()}
+        return jax.tree.map(lambda w: kinds[w.node][w.leaf], self.output, is_leaf=is_wire)
 
     def __hash__(self) -> int:
         if "_hash" not in self.__dict__:
@@ -99,7 +112,7 @@ def normalise(
     the number of applications.
     """
     made: dict[Hashable, int] = {}
-    found: list[tuple[Lift, Type, Any, Type]] = []
+    found: list[_Found] = []
     kinds: list[list[types.ArrayType]] = []
     memo: dict[Hashable, Type] = {}
 
@@ -110,27 +123,53 @@ def normalise(
             is_leaf=is_wire,
         )
 
-    def apply(lift: Lift, argument: Any) -> Any:
-        owner = None if lift.slot is None else same(lift.slot)
-        key = (lift.function, owner, _flat(argument))
+    def apply(leaf: Lift | Control, argument: Any) -> Any:
+        new = lift(leaf, argument) if isinstance(leaf, Lift) else control(leaf, argument)
+        key = (new.op, new.bodies, tuple(map(same, new.slots)), _flat(argument))
         if key not in made:
-            type = type_of(argument)
-            typed = (lift.function, owner, types.plain(type))
-            if typed not in memo:
-                memo[typed] = infer(lift, type, weights).output
             made[key] = len(found)
-            found.append((lift, type, argument, memo[typed]))
-            kinds.append([leaf for _, leaf in types.leaves(memo[typed])])
-        return wires(found[made[key]][3], made[key])
+            found.append(new)
+            kinds.append([leaf for _, leaf in types.leaves(new.gives)])
+        return wires(found[made[key]].gives, made[key])
+
+    def lift(leaf: Lift, argument: Any) -> _Found:
+        type = type_of(argument)
+        slots = () if leaf.slot is None else (leaf.slot,)
+        typed = (leaf.function, tuple(map(same, slots)), types.plain(type))
+        if typed not in memo:
+            memo[typed] = infer(leaf, type, weights).output
+        return _Found(leaf.function, slots, argument, type, memo[typed])
+
+    def control(leaf: Control, argument: Any) -> _Found:
+        type = type_of(argument)
+        taken = leaf.kind.inputs(type, len(leaf.bodies))
+        bodies = tuple(
+            normalise(body, each, same, weights)
+            for body, each in zip(leaf.bodies, taken, strict=True)
+        )
+        slots = tuple(slot for body in bodies for slot in body.slots)
+        gives = leaf.kind.output(type, [body.gives for body in bodies])
+        return _Found(leaf.kind, slots, argument, type, gives, bodies)
 
     inputs = [leaf for _, leaf in types.leaves(input)]
     output = interpret(term, apply, wires(input, -1))
     return _prune(input, found, output, same)
 
 
+class _Found(NamedTuple):
+    """A node that knows its slots themselves, not their places."""
+
+    op: Function | Kind
+    slots: tuple[Slot, ...]
+    argument: Any
+    type: Type
+    gives: Type
+    bodies: tuple[Graph, ...] = ()
+
+
 def _prune(
     input: Type,
-    found: list[tuple[Lift, Type, Any, Type]],
+    found: list[_Found],
     output: Any,
     same: Callable[[Slot], Hashable],
 ) -> Graph:
@@ -140,7 +179,7 @@ def _prune(
         pending = [root.node]
         while pending:
             node = pending[-1]
-            needs = [] if node < 0 or node in order else _needs(found[node][2], order)
+            needs = [] if node < 0 or node in order else _needs(found[node].argument, order)
             if needs:
                 pending += reversed(needs)
             else:
@@ -156,11 +195,9 @@ def _prune(
 
     nodes = []
     for index in order:
-        lift, type, argument, gives = found[index]
-        place = None
-        if lift.slot is not None:
-            place = slots.setdefault(same(lift.slot), (len(slots), lift.slot))[0]
-        nodes.append(Node(lift.function, place, moved(argument), type, gives))
+        op, owned, argument, type, gives, bodies = found[index]
+        places = tuple(slots.setdefault(same(s), (len(slots), s))[0] for s in owned)
+        nodes.append(Node(op, places, moved(argument), type, gives, bodies))
     return Graph(input, tuple(nodes), moved(output), tuple(s for _, s in slots.values()))
 
 

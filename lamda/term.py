@@ -1,11 +1,13 @@
-"""Terms: how functions are combined. Four primitive nodes, everything else is defined by them.
+"""Terms: how functions are combined. Six primitive nodes, everything else is defined by them.
 
-==================  =====================================
-``Lift(f, s)``      a function, and the variable for its weights
-``Compose(t, ...)`` ``x -> ... t2(t1(x))``; of nothing, the identity
-``Branch(t, ...)``  ``x -> (t1(x), t2(x))``, or a dict by names
-``Pick(k)``         ``x -> x[k]``
-==================  =====================================
+=======================  =======================================================
+``Lift(f, s)``           a function, and the variable for its weights
+``Compose((t, ...))``    ``x -> ... t2(t1(x))``; of nothing, the identity
+``Branch((t, ...))``     ``x -> (t1(x), t2(x))``, or a dict by names
+``Pick(k)``              ``x -> x[k]``
+``Control(k, (t, ...))`` a function made of functions: switch, scan, iterate, vmap
+``Named(n, t)``          ``t``, called ``n``
+=======================  =======================================================
 
 An architecture is an open term: its free variables, the :class:`Slot`, stand for weights. The
 meaning of a term is given by what a lifted function means: :func:`interpret`.
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lamda.function import Function
+from lamda.kind import Kind
 
 
 class Token:
@@ -81,7 +84,29 @@ class Pick:
         return f"pick({self.key!r})"
 
 
-Term: TypeAlias = Lift | Compose | Branch | Pick
+@dataclass(frozen=True, slots=True)
+class Control:
+    """``kind`` of functions: what ``kind.run`` makes of the functions that the bodies mean."""
+
+    kind: Kind
+    bodies: tuple["Term", ...]
+
+    def __str__(self) -> str:
+        return self.kind.show([str(body) for body in self.bodies])
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """``Named(n, t)`` means ``t``; the name is for people and for paths."""
+
+    name: str
+    term: "Term"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Term: TypeAlias = Control | Named | Lift | Compose | Branch | Pick
 
 IDENTITY = Compose(())
 
@@ -98,15 +123,19 @@ def sequence(*terms: Term) -> Term:
     return parts[0] if len(parts) == 1 else Compose(tuple(parts))
 
 
-def interpret(term: Term, apply: Callable[[Lift, Any], Any], value: Any) -> Any:
-    """The meaning of a term at ``value``, where a lifted function means ``apply(lift, value)``.
+def interpret(term: Term, apply: Callable[[Lift | Control, Any], Any], value: Any) -> Any:
+    """The meaning of a term at ``value``, where a leaf of it means ``apply(leaf, value)``.
+
+    A leaf is a lifted function, or a control, whose bodies ``apply`` interprets as it needs.
 
     Values are trees (tuples and dicts) of whatever ``apply`` works on: arrays, types, or wires
     of a graph. All readings of a term are this one function.
     """
     match term:
-        case Lift():
+        case Lift() | Control():
             return apply(term, value)
+        case Named(_, inner):
+            return interpret(inner, apply, value)
         case Compose(parts):
             for part in parts:
                 value = interpret(part, apply, value)
@@ -122,12 +151,17 @@ def lifts(term: Term) -> Iterator[tuple[tuple[str, ...], Lift]]:
     """Every lifted function with the path of its weights, in order of place.
 
     Paths depend on the place in the flattened composition and not on brackets: a part is called
-    by its name, by its name and a number where that is taken, by its key in a branch. A term
-    that is one part needs no name.
+    by its name, by its name and a number where that is taken, by its key in a branch, by its
+    number among several bodies of a control. A term that is one part needs no name.
     """
     match term:
         case Lift():
             yield (), term
+        case Named(_, inner) | Control(_, (inner,)):
+            yield from lifts(inner)
+        case Control(_, bodies):
+            for number, body in enumerate(bodies):
+                yield from (((str(number), *path), lift) for path, lift in lifts(body))
         case Compose(parts):
             for name, part in zip(_distinct(parts), parts, strict=True):
                 yield from (((name, *path), lift) for path, lift in lifts(part))
@@ -143,9 +177,22 @@ def _distinct(parts: tuple[Term, ...]) -> Iterator[str]:
     """The names of the parts of a composition, made distinct from left to right."""
     seen: dict[str, int] = {}
     for part in parts:
-        name = part.function.name if isinstance(part, Lift) else type(part).__name__.lower()
+        name = called(part)
         count = seen[name] = seen.get(name, -1) + 1
         yield f"{name}_{count}" if count else name
+
+
+def called(term: Term) -> str:
+    """The name of a part in paths."""
+    match term:
+        case Lift(function, _):
+            return function.name
+        case Named(name, _):
+            return name
+        case Control(kind, _):
+            return kind.name
+        case _:
+            return type(term).__name__.lower()
 
 
 def rename(term: Term, slot: Callable[[Slot], Slot]) -> Term:
@@ -157,5 +204,9 @@ def rename(term: Term, slot: Callable[[Slot], Slot]) -> Term:
             return Compose(tuple(rename(p, slot) for p in parts))
         case Branch(parts, names):
             return Branch(tuple(rename(p, slot) for p in parts), names)
+        case Control(kind, bodies):
+            return Control(kind, tuple(rename(b, slot) for b in bodies))
+        case Named(name, inner):
+            return Named(name, rename(inner, slot))
         case _:
             return term

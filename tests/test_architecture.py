@@ -32,7 +32,8 @@ def test_serve_imports_neither_jax_nor_lamda_nor_numpy(module):
 # An arrow goes from each room only to rooms that stand later in this list.
 ROOMS = (
     "fit", "compile", "store", "draw", "lift", "combinators", "versions", "pytree", "close",
-    "model", "receipt", "evaluate", "address", "normal", "check", "unify", "term", "function",
+    "model", "receipt", "evaluate", "address", "normal", "check", "unify", "term", "kinds", "kind",
+    "function",
     "digest", "program", "purity", "tensor", "types", "dims", "errors",
 )  # fmt: skip
 

@@ -100,12 +100,12 @@ def test_addresses_differ_with_anything_else(change):
 
 def test_shared_parts_run_once():
     model = lm.branch(f >> g, f >> h, f >> g)
-    assert [node.function.name for node in model.program.nodes] == ["f", "g", "h"]
+    assert [node.op.name for node in model.program.nodes] == ["f", "g", "h"]
 
 
 def test_what_is_not_asked_for_does_not_run():
     model = lm.branch(f, g) >> lm.pick(0)
-    assert [node.function.name for node in model.program.nodes] == ["f"]
+    assert [node.op.name for node in model.program.nodes] == ["f"]
 
 
 def test_parts_made_separately_are_two_however_equal():

@@ -18,7 +18,7 @@ def cut(graph: Graph) -> tuple[Graph, Graph]:
     """``front, back``, where ``graph(x)`` is ``back(front(x))``; both have the graph's slots."""
     fixed: list[bool] = []
     for node in graph.nodes:
-        own = node.weights is None or graph.slots[node.weights].frozen
+        own = all(graph.slots[place].frozen for place in node.slots)
         fixed.append(own and all(w.node < 0 or fixed[w.node] for w in _wires(node.argument)))
     ahead = [i for i, still in enumerate(fixed) if still]
     behind = [i for i, still in enumerate(fixed) if not still]

@@ -14,11 +14,12 @@ import numpy as np
 
 from lamda import check, errors, program, types
 from lamda.function import Function
+from lamda.kinds import KINDS
 from lamda.model import Model
 from lamda.receipt import Receipt
 from lamda.store.blobs import Blobs
 from lamda.tensor import Tensor, Weights, header
-from lamda.term import Branch, Compose, Lift, Pick, Slot, Term, Token
+from lamda.term import Branch, Compose, Control, Lift, Named, Pick, Slot, Term, Token
 
 VERSION = 1
 
@@ -73,6 +74,10 @@ class _Writer:
                 return ["branch", None if names is None else list(names), *map(self.term, parts)]
             case Pick(key):
                 return ["pick", key]
+            case Named(name, inner):
+                return ["named", name, self.term(inner)]
+            case Control(kind, bodies):
+                return ["control", list(kind.key), *map(self.term, bodies)]
 
     def _function(self, function: Function, weights: types.Type, input: types.Type) -> int:
         key = (function, function.name, types.plain(weights), types.plain(input))
@@ -144,6 +149,10 @@ def _read(record: dict[str, Any], blobs: Blobs, pred: Callable[[], Model | None]
                 return Branch(tuple(map(term, parts)), names and tuple(names))
             case ["pick", key]:
                 return Pick(key)
+            case ["named", name, inner]:
+                return Named(str(name), term(inner))
+            case ["control", [kind, *parameters], *bodies]:
+                return Control(KINDS[kind](*map(_tuples, parameters)), tuple(map(term, bodies)))
         raise ValueError(f"{node!r} is no term")
 
     built = term(record["term"])
@@ -158,6 +167,10 @@ def _read(record: dict[str, Any], blobs: Blobs, pred: Callable[[], Model | None]
     receipt = None if record["receipt"] is None else Receipt.from_json(record["receipt"])
     where = str(record["where"])
     return Model(built, bound, input, output, where=where, pred=pred, receipt=receipt)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _load_function(entry: dict[str, Any], blobs: Blobs) -> Function:
