@@ -70,6 +70,11 @@ def address(
     return sha256(["model", types.canonical(graph.input), at(graph.output)])
 
 
+def _at(function: Callable[[int], Any], places: Sequence[int]) -> Callable[[int], Any]:
+    """``function`` of the place that a body's slot has in the whole."""
+    return lambda i: function(places[i])
+
+
 def _numbered(names: list[str]) -> list[str]:
     return [f"d{i}" for i in range(len(names))]
 

@@ -112,7 +112,10 @@ SCAN_OUTPUT = (
     "the body of a scan takes (state, x) and gives (state, y): the state is {wanted}, and the "
     "body gives {given}"
 )
-LOOP_OUTPUT = "the body of an iteration must give the type that it takes: it takes {wanted}, and gives {given}"
+LOOP_OUTPUT = (
+    "the body of an iteration must give the type that it takes: it takes {wanted}, and it gives "
+    "{given}"
+)
 UNTIL_OUTPUT = "until= must give one truth value, bool[]; it gives {given}"
 VMAP_INPUT = "vmap takes arrays with one first axis, which it maps over; it was given {given}"
 
