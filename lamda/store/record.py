@@ -23,6 +23,9 @@ from lamda.term import Branch, Compose, Control, Lift, Named, Pick, Slot, Term, 
 
 VERSION = 1
 
+WHERE = "a store"
+"""Where what is read was made, for errors: no path of a machine is kept."""
+
 
 def write(model: Model, blobs: Blobs) -> dict[str, Any]:
     """The record of a model, whose blobs are put beside it."""
@@ -32,7 +35,6 @@ def write(model: Model, blobs: Blobs) -> dict[str, Any]:
         "version": VERSION,
         "address": model.address,
         "name": model.name,
-        "where": model.where,
         "input": types.to_json(model.input or ()),
         "output": types.to_json(model.output or ()),
         "term": term,
@@ -87,7 +89,6 @@ class _Writer:
             self.functions.append(
                 {
                     "name": function.name,
-                    "where": function.where,
                     "input": types.to_json(input),
                     "weights": types.to_json(weights),
                     "digest": function.digest(weights, input).value,
@@ -165,8 +166,7 @@ def _read(record: dict[str, Any], blobs: Blobs, pred: Callable[[], Model | None]
     }
     input, output = types.from_json(record["input"]), types.from_json(record["output"])
     receipt = None if record["receipt"] is None else Receipt.from_json(record["receipt"])
-    where = str(record["where"])
-    return Model(built, bound, input, output, where=where, pred=pred, receipt=receipt)
+    return Model(built, bound, input, output, where=WHERE, pred=pred, receipt=receipt)
 
 
 def _tuples(value: Any) -> Any:
@@ -184,7 +184,7 @@ def _load_function(entry: dict[str, Any], blobs: Blobs) -> Function:
         call,
         key=("program", entry["digest"]),
         name=str(entry["name"]),
-        where=str(entry["where"]),
+        where=WHERE,
         input=types.from_json(entry["input"]),
     )
 
