@@ -17,6 +17,10 @@ demo: setup  ## fetch a real model and real texts, and run the main example
 test: setup data  ## run every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+.PHONY: bench
+bench: setup  ## time the normal form, the compiled programs, and rolling
+	@for each in normal zero_cost rolling; do $(BIN)/python benchmarks/$$each.py || exit; done
+
 .PHONY: check
 check: setup  ## format, lint and types
 	$(BIN)/ruff format --check

@@ -9,12 +9,12 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import jax
 import msgpack
 
 from lamda import types
 from lamda.function import Function
-from lamda.normal import Graph, Node, is_wire
+from lamda.kind import Kind
+from lamda.normal import Graph, Node, Wire
 from lamda.types import Type
 
 VERSION = 1
@@ -39,13 +39,12 @@ def address(
     canonical = dict(zip(names := types.names(graph.input), _numbered(names), strict=True))
 
     def at(tree: Any) -> Any:
-        return _tree(
-            jax.tree.map(
-                lambda w: f"input {w.leaf}" if w.node < 0 else f"{hashes[w.node]} {w.leaf}",
-                tree,
-                is_leaf=is_wire,
-            )
-        )
+        # Trees as lists that say what they are, so that none can be mistaken for another.
+        if isinstance(tree, Wire):
+            return f"input {tree.leaf}" if tree.node < 0 else f"{hashes[tree.node]} {tree.leaf}"
+        if isinstance(tree, dict):
+            return ["dict", *([key, at(tree[key])] for key in sorted(tree))]
+        return ["tuple", *map(at, tree)]
 
     def applied(node: Node) -> list[Any]:
         if isinstance(node.op, Function):
@@ -53,6 +52,7 @@ def address(
             program = node.op.digest(slot, node.type)
             tensors = digests(node.slots[0]) if node.slots else ()
             return ["apply", program.value, [tensors[i] for i in program.order]]
+        assert isinstance(node.op, Kind)  # what is rolled is no normal form
         return ["control", list(node.op.key), list(bodies(node))]
 
     def bodies(node: Node) -> Iterator[str]:
@@ -77,10 +77,3 @@ def _at(function: Callable[[int], Any], places: Sequence[int]) -> Callable[[int]
 
 def _numbered(names: list[str]) -> list[str]:
     return [f"d{i}" for i in range(len(names))]
-
-
-def _tree(value: Any) -> Any:
-    """Trees as lists that say what they are, so that none can be mistaken for another."""
-    if isinstance(value, dict):
-        return ["dict", *([k, _tree(value[k])] for k in sorted(value))]
-    return ["tuple", *map(_tree, value)] if isinstance(value, tuple) else value

@@ -5,7 +5,8 @@ that says of the dimensions flows back to the input: ``float32[b, 16]`` into a p
 ``float32[8, 16]`` makes ``b`` 8 everywhere.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from lamda import dims, errors, types
@@ -21,8 +22,13 @@ Weights = Callable[[Lift, Type], Type]
 class Place:
     """A part as an error names it."""
 
-    name: str
+    part: Term | str
     where: str
+
+    @property
+    def name(self) -> str:
+        """What it is called; written only where it is asked for, as terms may be large."""
+        return str(self.part)
 
 
 INPUT = Place("the input", "")
@@ -63,18 +69,22 @@ def infer(term: Term, input: Type, weights: Weights, giver: Place = INPUT) -> In
         case Control(kind, bodies):
             sizes, outputs = {}, []
             for number, body in enumerate(bodies):
-                taken = kind.inputs(types.substitute(input, sizes), len(bodies))[number]
+                given = types.substitute(input, sizes)
+                with _made_by([(giver, given)]):
+                    taken = kind.inputs(given, len(bodies))[number]
                 step = infer(body, taken, weights, giver)
                 outputs = [types.substitute(o, step.sizes) for o in outputs] + [step.output]
                 sizes = _then(sizes, step.sizes, input)
-            return Inferred(kind.output(types.substitute(input, sizes), outputs), sizes)
+            inside = [place(body, giver.where) for body in bodies]
+            with _made_by(list(zip(inside, outputs, strict=True))):
+                return Inferred(kind.output(types.substitute(input, sizes), outputs), sizes)
 
 
 def place(term: Term, where: str) -> Place:
     """The part that speaks for a term in an error: the last one that gives its output."""
     if isinstance(term, Compose) and term.parts:
         return place(term.parts[-1], where)
-    return Place(str(term), term.function.where if isinstance(term, Lift) else where)
+    return Place(term, term.function.where if isinstance(term, Lift) else where)
 
 
 def first(term: Term, where: str) -> Place:
@@ -148,10 +158,25 @@ def agree(given: tuple[Place, Type], wanted: tuple[Place, Type]) -> Unifier:
     return unifier
 
 
+@contextmanager
+def _made_by(givers: Sequence[tuple[Place, Type]]) -> Iterator[None]:
+    """Says of a mismatch what gave the types, and where that was made."""
+    try:
+        yield
+    except errors.MismatchError as error:
+        lines = [
+            errors.GIVEN_BY.format(name=giver.name, given=types.show(type), at=giver.where)
+            for giver, type in givers
+            if giver.where
+        ]
+        raise errors.MismatchError("\n".join([str(error), *lines])) from error.__cause__
+
+
 def _lift(lift: Lift, input: Type, weights: Weights, giver: Place) -> Inferred:
     function = lift.function
     if function.input is None:
-        return Inferred(function.output(weights(lift, input), input))
+        with _made_by([(giver, input)]):
+            return Inferred(function.output(weights(lift, input), input))
     wanted = function.input
     unifier = agree((giver, input), (Place(function.name, function.where), wanted))
     output = unifier.right(function.output(weights(lift, wanted), wanted))
@@ -172,11 +197,16 @@ def _pick(key: str | int, type: Type, giver: Place) -> Type:
         return type[key]  # type: ignore[index]
     if isinstance(type, tuple) and isinstance(key, int) and -len(type) <= key < len(type):
         return type[key]
+    with _made_by([(giver, type)]):
+        raise _no_pick(key, type, giver)
+
+
+def _no_pick(key: str | int, type: Type, giver: Place) -> errors.MismatchError:
     if isinstance(type, types.ArrayType):
         text = errors.NOT_A_TREE.format(name=giver.name, type=types.show(type))
-        raise errors.MismatchError(text)
+        return errors.MismatchError(text)
     keys = list(type) if isinstance(type, Mapping) else range(len(type))
     choices = ", ".join(map(repr, keys))
-    raise errors.MismatchError(
+    return errors.MismatchError(
         errors.BAD_PATH.format(name=giver.name, type=types.show(type), path=key, choices=choices)
     )

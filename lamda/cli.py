@@ -6,6 +6,7 @@ A REF is a name or an address (or its beginning) in a store, or the directory of
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -77,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     in_store("who", _who, "print the address of a model", "lamda who news --store store")
     show = in_store("show", _show, "show term, types and tensors", "lamda show news --store store")
     show.add_argument("--svg", metavar="FILE", help="draw the model to an SVG file as well")
+    diff = in_store("diff", _diff, "tell what changed", "lamda diff news 1a2b3c4d --store store")
+    diff.add_argument("other", metavar="OTHER", help="the ref or address to compare with")
     in_store("log", _log, "list a version and all before it", "lamda log news --store store")
     bundle = in_store(
         "bundle",
@@ -153,6 +156,7 @@ def _who(chosen: argparse.Namespace) -> None:
 
 def _show(chosen: argparse.Namespace) -> None:
     from lamda import types
+    from lamda.table import tabulate
 
     record = _record(chosen)
     sides = (types.show(types.from_json(record[side])) for side in ("input", "output"))
@@ -162,7 +166,7 @@ def _show(chosen: argparse.Namespace) -> None:
     for side, text in zip(("input", "output"), sides, strict=True):
         print(f"  {side:<7} {text}")
     if "slots" in record:
-        _show_tensors(record)
+        print(textwrap.indent(tabulate(_rows(record)), "  "))
     if chosen.svg:
         from lamda.store.blobs import write_file
 
@@ -171,20 +175,30 @@ def _show(chosen: argparse.Namespace) -> None:
         print(f"  drawn   {chosen.svg}")
 
 
-def _show_tensors(record: dict[str, Any]) -> None:
-    rows = [
-        (
-            t["path"],
-            f"{t['dtype']}{t['shape']}",
-            "frozen" if s["frozen"] else "trained",
-            t["digest"],
+def _rows(record: dict[str, Any]) -> list[Any]:
+    """The tensors of a stored record, which is not loaded."""
+    import jax.numpy as jnp
+
+    from lamda.table import Row
+    from lamda.types import ArrayType
+
+    return [
+        Row(
+            tensor["path"],
+            ArrayType(tensor["dtype"], tuple(tensor["shape"])),
+            not slot["frozen"] and jnp.issubdtype(tensor["dtype"], jnp.inexact),
+            tensor["digest"],
         )
-        for s in record["slots"]
-        for t in s["tensors"]
+        for slot in record["slots"]
+        for tensor in slot["tensors"]
     ]
-    widths = [max((len(row[i]) for row in rows), default=0) for i in range(2)]
-    for path, type, state, digest in rows:
-        print(f"  {path:<{widths[0]}}  {type:<{widths[1]}}  {state:<7}  {digest[:19]}")
+
+
+def _diff(chosen: argparse.Namespace) -> None:
+    from lamda.diff import diff
+
+    store = _store(chosen)
+    print(diff(store.get(chosen.ref), store.get(chosen.other)))
 
 
 def _log(chosen: argparse.Namespace) -> None:

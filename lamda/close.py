@@ -23,7 +23,7 @@ def close(model: Model, key: jax.Array, input: Any = None) -> Model:
         slot = lift.slot
         if slot is not None and slot not in model.environment and slot.token not in made:
             sizes = types.substitute(at, dict.fromkeys(types.names(at), 1))
-            made[slot.token] = lift.function.initialise(_fold(key, paths[slot.token]), sizes)
+            made[slot.token] = lift.function.initialise(fold(key, paths[slot.token]), sizes)
         return () if slot is None else (model.environment.get(slot) or made[slot.token]).type
 
     inferred = check.infer(model.term, given, weights)
@@ -32,5 +32,6 @@ def close(model: Model, key: jax.Array, input: Any = None) -> Model:
     return model.bind(bound, input=closed, output=inferred.output)
 
 
-def _fold(key: jax.Array, path: tuple[str, ...]) -> jax.Array:
+def fold(key: jax.Array, path: tuple[str, ...]) -> jax.Array:
+    """The key of what stands at a path."""
     return jax.random.fold_in(key, int(sha256(list(path))[-8:], 16))

@@ -19,13 +19,17 @@ Hash = bytes
 
 
 class Digest:
-    """What a program computes: ``value``, and ``order``, the arguments by first use."""
+    """What a program computes: ``value``, and ``order``, the arguments by first use.
 
-    __slots__ = ("order", "value")
+    ``size`` is that of the program, in bytes.
+    """
 
-    def __init__(self, value: str, order: tuple[int, ...]) -> None:
+    __slots__ = ("order", "size", "value")
+
+    def __init__(self, value: str, order: tuple[int, ...], size: int) -> None:
         self.value = value
         self.order = order
+        self.size = size
 
 
 def digest(exported: jax.export.Exported, free: int) -> Digest:
@@ -36,7 +40,9 @@ def digest(exported: jax.export.Exported, free: int) -> Digest:
     """
     with context():
         module = ir.Module.parse(exported.mlir_module())
-        return _Walk(module, free).digest()
+        walk = _Walk(module, free)
+        value = walk.digest()
+    return Digest(value, tuple(walk.order), len(exported.mlir_module_serialized))
 
 
 class _Walk:
@@ -49,7 +55,7 @@ class _Walk:
         self.order: dict[int, int] = {}
         self.depth = 0
 
-    def digest(self) -> Digest:
+    def digest(self) -> str:
         main = self.functions["main"]
         block = main.body.blocks[0]
         arguments = list(block.arguments)
@@ -61,7 +67,7 @@ class _Walk:
         results = self._block(block, operands, {})
         uses = [types[i] for i in self.order]
         value = _hash("function", *uses, *types[self.free :], *map(self._name, results))
-        return Digest(f"sha256:{value.hex()}", tuple(self.order))
+        return f"sha256:{value.hex()}"
 
     def _name(self, value: Any) -> Any:
         """Weights are named when first used, in the order of use."""

@@ -7,7 +7,8 @@ Expressions come from shape inference and are written as JAX writes symbolic dim
 import ast
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from itertools import chain, count
 from typing import Any, TypeAlias
 
 import jax.core
@@ -38,9 +39,10 @@ def dim(value: Any) -> Dim:
     text = str(value)
     if text.isdigit():
         return int(text)
-    if not is_name(text):
-        _evaluate(text, {}, jax.export.SymbolicScope())
-    return text
+    if is_name(text):
+        return text
+    text = str(_evaluate(text, {}, jax.export.SymbolicScope()))
+    return int(text) if text.isdigit() else text
 
 
 def is_name(value: Dim) -> bool:
@@ -55,6 +57,15 @@ def names(value: Dim) -> list[str]:
     ['b', 't']
     """
     return [n for n in _NAME.findall(str(value)) if n not in _FUNCTIONS]
+
+
+def fresh(name: str, taken: Container[str]) -> str:
+    """The name, or the first of ``name1``, ``name2``, ... that is not taken.
+
+    >>> fresh("b", ["b", "b1"])
+    'b2'
+    """
+    return next(n for n in chain((name,), (f"{name}{i}" for i in count(1))) if n not in taken)
 
 
 def replace(value: Dim, sizes: Mapping[str, Dim]) -> Dim:
@@ -76,7 +87,7 @@ def _evaluate(text: Dim, sizes: Mapping[str, Dim], scope: jax.export.SymbolicSco
 
     def walk(node: ast.expr) -> Any:
         match node:
-            case ast.Constant(value):
+            case ast.Constant(int(value)):
                 return value
             case ast.Name(name) if sizes.get(name, name) == name:
                 return jax.export.symbolic_shape(f"{name},", scope=scope)[0]

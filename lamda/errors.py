@@ -62,7 +62,10 @@ Put a part between them that turns one into the other, or change the type of one
 AXIS = "  axis {axis}{where}: {given} is not {wanted}"
 RANK = "  rank{where}: {given} has {given_rank} axes, {wanted} has {wanted_rank}"
 DTYPE = "  dtype{where}: {given} is not {wanted}; lamda promotes no dtype silently"
-STRUCTURE = "  structure{where}: {given} is not {wanted}"
+STRUCTURE = "  structure{where}: {given}, is not {wanted}"
+MISSING_KEYS = "  structure{where}: {given} missing"
+EXTRA_KEYS = "  structure{where}: {given} not asked for"
+GIVEN_BY = "  {name} gives {given}\n      made at {at}"
 
 INPUT_MISMATCH = """\
 {name} takes {wanted}, and was given {given}:
@@ -91,10 +94,21 @@ BAD_PART = (
 )
 NO_PARTS = "{what} takes at least one model"
 MIXED_PARTS = (
-    "branch takes models by position, or by name, not both: write branch(f, g) or branch(a=f, b=g)"
+    "{what} takes models by position, or by name, not both: write {what}(f, g) or {what}(a=f, b=g)"
 )
 BAD_PATH = "{name} gives {type}, which has no {path!r}: pick one of {choices}"
 NOT_A_TREE = "{name} gives {type}, which is one array: there is nothing to pick from"
+
+NO_PLACE = "{name} has {count} parts, counted from 0: there is no part {given}"
+NO_PART = "{name} has no part {given!r}; its parts are {choices}"
+SLICE_STEP = "a slice of a model takes every part from one to another: its step is 1, not {step}"
+SET_COUNT = "{places} places are selected, and {given} models are given: give one, or one for each"
+NOTHING_SELECTED = "nothing in {name} is {what}; its paths are {paths}"
+OVERLAP = "{a} and {b} are one inside of the other: replace one, and then the other"
+BAD_SELECTION = (
+    "{what!r} selects nothing: give a path ('encoder/*/head'), several paths, a signature "
+    "('float32[b, 8] -> ?'), a function or a Flax class that was lifted, a model, or where="
+)
 
 SWITCH_INPUT = (
     "switch takes (index, x), a whole number or truth value and what to choose with it; "
@@ -116,8 +130,90 @@ LOOP_OUTPUT = (
     "the body of an iteration must give the type that it takes: it takes {wanted}, and it gives "
     "{given}"
 )
+ITERATE_ARGUMENTS = (
+    "iterate takes how often, or until when, and not both: write iterate(f, n=3) or "
+    "iterate(f, until=p)"
+)
+BAD_COUNT = "{what} takes a whole number of times from 0, and got {given!r}"
 UNTIL_OUTPUT = "until= must give one truth value, bool[]; it gives {given}"
 VMAP_INPUT = "vmap takes arrays with one first axis, which it maps over; it was given {given}"
+
+QUANTIZE_BITS = "quantize takes 8 bits or 4, got {given!r}"
+QUANTIZE_FINITE = (
+    "the weights of {name} are not all finite, so they have no scale: find where they became nan "
+    "or infinite, and quantise an earlier version"
+)
+LORA_RANK = "the rank of lora is a whole number from 1, got {given!r}"
+LORA_NOTHING = (
+    "lora found nothing to adapt in {name}: it has no floating weights of two or three "
+    "dimensions, or where= chose none of them"
+)
+CAST_DTYPE = (
+    "cast takes a floating dtype that JAX has here, as jnp.bfloat16 or 'float16' (float64 only "
+    "with jax_enable_x64); got {given!r}"
+)
+CAST_FIXED = (
+    "{name} can not be cast to {dtype}, for a part of it does not run in that. A program that was "
+    "read from a store has the dtypes it was stored with: cast before putting it there, or use "
+    "lm.quantize, which makes the weights smaller and leaves the program as it is.\n{error}"
+)
+
+JOIN_MISMATCH = (
+    "{what} joins what is of one type, and nothing is broadcast or promoted: {left} gives "
+    "{wanted}, and {right} gives {given}. Reshape or cast one of them first."
+)
+JOIN_AXIS = "{what} along axis {axis}: {type} has no such axis"
+BAD_REDUCE = (
+    "reduce= is 'mean', 'sum' or 'max', or a function of the tuple of what the members give; "
+    "got {given!r}"
+)
+MIXTURE_ROUTER = (
+    "a mixture of {count} experts needs a router that gives [..., {count}], and experts that begin "
+    "with the same axes and have its dtype: the router gives {scores}, and an expert {result}"
+)
+BAD_CONST = "{value!r} is no constant: give an array, a number, or a tuple or dict of these"
+BAD_NAME = "{given!r} is no name for a part: give a text that is not empty and has no '/'"
+NO_TAP = "{name} has no part at {path!r} to tap: its paths are {choices}"
+BAD_COMPONENT = "{name} takes {type}, which has no component {at!r} to fix"
+
+FN_NOT_A_FUNCTION = (
+    "fn makes a model of a Python function that applies models, and got {value!r}: write "
+    "lm.fn(lambda x: g(f(x))), and lift what is JAX: lm.lift(f)"
+)
+FN_PARAMETERS = (
+    "a model takes one thing: {name} may have one parameter, or several by position (a tuple of "
+    "inputs), or several by keyword only (a dict of them); no * or **, and at least one without a "
+    "default"
+)
+FN_CONTROL = (
+    "{name} decides, compares or loops on a symbol, whose value is not known while a model is made "
+    "of it. Choose with lm.cond or lm.switch, loop with lm.scan or lm.iterate, compare inside of a "
+    "lifted function, and take a tuple apart by x[0], x[1]."
+)
+FN_INDEX = (
+    "{name} picks {key!r} from a symbol: pick one part of a tuple or dict by its number or name. "
+    "Elements of an array are taken inside of a lifted function."
+)
+FN_LIFT_FIRST = (
+    "{name} computes with a symbol: {error}\nOnly models, picking, + - * / @ and unary - work on "
+    "symbols. Lift the function first: lm.lift(jnp.sin)(x) for jnp.sin(x)."
+)
+FN_MIXED = (
+    "a symbol of {outer} is used inside of {inner}, which is a model of its own, and a model is "
+    "closed. Make it an argument of {inner}, or leave {inner} a plain Python function."
+)
+FN_LEAKED = (
+    "a symbol of {name} is used after {name} was made: symbols live while their function is "
+    "called. Return what you need from it."
+)
+FN_VALUE = (
+    "{name} uses {value!r}, which is not built from symbols or arrays: apply models to the "
+    "arguments, and return these, or tuples and dicts of them"
+)
+FN_UNUSED = (
+    "{name} does not read {argument}, so nothing says its type. Say it, lm.fn(f, input=...) or "
+    "{argument}: 'float32[b, 16]' in the signature, or leave {argument} out."
+)
 
 OPEN_WEIGHTS = (
     "{name} is open: its weights are not there yet. Close it first: model.init(key) or "
@@ -138,6 +234,10 @@ WEIGHTS_TREE = (
 NOT_LIFTABLE = (
     "{value!r} can not be lifted: give a function of (x) or of (weights, x), or a Flax module"
 )
+BAD_EXPORTED = (
+    "these {count} bytes are no exported program: {error}. Give what jax.export made, "
+    "jax.export.export(jax.jit(f))(x), or its serialize()."
+)
 NOT_CALLABLE = (
     "lift calls the function as f{given}, and this one is {takes}. Give weights= for a function of "
     "(weights, x), none for a function of (x); several inputs go into one tuple or dict."
@@ -157,6 +257,10 @@ IMPURE_TRACE = (
     "{name} is not pure: traced twice, it gave two different programs, so it reads something that "
     "changes (a counter, a clock, a random number, a global). Pass what changes as an input.\n"
     "  made at {at}"
+)
+IMPURE_WRITE = (
+    "{name} is not pure: it writes to {variables}, outside of it. Return what changes, and take it "
+    "as an input.\n  the function is at {line}\n  made at {at}"
 )
 CAPTURED_UNTYPED = (
     "{name} captures an array of type {type}. Say the type of its input, lm.lift(f, input=...), "

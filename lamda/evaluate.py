@@ -8,6 +8,7 @@ import jax
 
 from lamda.function import Function
 from lamda.normal import Graph, Node, is_wire
+from lamda.rolled import Rolled
 
 
 def run(graph: Graph, weights: Sequence[Any], x: Any) -> Any:
@@ -36,6 +37,8 @@ def _apply(node: Node, weights: Sequence[Any], argument: Any) -> Any:
     """The value of one node."""
     if isinstance(node.op, Function):
         return node.op.call(weights[0] if weights else (), argument)
+    if isinstance(node.op, Rolled):
+        return node.op.run(partial(run, node.bodies[0]), weights, argument)
     bodies, taken = [], 0
     for body in node.bodies:
         own = weights[taken : taken + len(body.slots)]

@@ -1,6 +1,7 @@
 """Functions: what is lifted, with its types, its weights' type and its program."""
 
 from collections.abc import Callable, Hashable
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ class Function:
     ``init(key, x)`` makes its weights, for functions that are lifted open.
     """
 
-    __slots__ = ("_memo", "call", "init", "input", "key", "name", "where")
+    __slots__ = ("_identity", "_memo", "call", "init", "input", "key", "name", "where")
 
     def __init__(
         self,
@@ -38,15 +39,13 @@ class Function:
         self.where = where
         self.input = input
         self.init = init
+        self._identity = key, None if input is None else types.canonical(input)
         self._memo: dict[Any, Any] = {}
-
-    def _identity(self) -> Hashable:
-        return self.key, None if self.input is None else types.canonical(self.input)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Function):
             return NotImplemented
-        return self is other or self._identity() == other._identity()
+        return self is other or self._identity == other._identity
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -130,27 +129,32 @@ class Function:
 
     def export(self, weights: Type, input: Type) -> jax.export.Exported:
         """The StableHLO of ``call`` on flat weights: ``(list of arrays, x) -> y``."""
-        at = ("export", types.plain(weights), types.plain(input))
-        if at not in self._memo:
-            flat, tree = jax.tree.flatten(weights, is_leaf=types.is_array)
-
-            def call(leaves: list[Any], x: Any) -> Any:
-                return self.call(jax.tree.unflatten(tree, leaves), x)
-
-            scope = jax.export.SymbolicScope()
-            structs = types.structs(tuple(flat), scope), types.structs(input, scope)
-            arguments = list(structs[0]), structs[1]
-            self._memo[at] = self._run(lambda: program.export(call, *arguments), input)
-        return self._memo[at]
+        return _export(self, types.flat(weights), types.flat(input))
 
     def digest(self, weights: Type, input: Type) -> Digest:
         """What the function computes, at the type it declares or else at ``input``."""
         input = self.input if self.input is not None else input
-        at = ("digest", types.plain(weights), types.canonical(input))
-        if at not in self._memo:
-            count = len(list(types.leaves(weights)))
-            self._memo[at] = digest(self.export(weights, input), count)
-        return self._memo[at]
+        numbered = {name: f"d{i}" for i, name in enumerate(types.names(input))}
+        return _digest(self, types.flat(weights), types.flat(types.substitute(input, numbered)))
+
+
+@lru_cache(maxsize=1024)
+def _export(function: Function, weights: types.Flat, input: types.Flat) -> jax.export.Exported:
+    """As :meth:`Function.export`; equal functions share it, wherever they were lifted."""
+    structure, flat = weights
+
+    def call(leaves: list[Any], x: Any) -> Any:
+        return function.call(jax.tree.unflatten(structure, leaves), x)
+
+    scope = jax.export.SymbolicScope()
+    type = jax.tree.unflatten(*input)
+    arguments = list(types.structs(flat, scope)), types.structs(type, scope)
+    return function._run(lambda: program.export(call, *arguments), type)
+
+
+@lru_cache(maxsize=1024)
+def _digest(function: Function, weights: types.Flat, input: types.Flat) -> Digest:
+    return digest(_export(function, weights, input), len(weights[1]))
 
 
 def _is_tree(value: Any) -> bool:

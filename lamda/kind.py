@@ -15,6 +15,8 @@ class Kind:
     """
 
     name: ClassVar[str]
+    transparent: ClassVar[bool] = False
+    """Whether it means what its one body means, and so leaves no trace in the address."""
 
     def inputs(self, input: Type, count: int) -> Sequence[Type]:
         """What each of ``count`` bodies is applied to, for this input. Raises MismatchError."""

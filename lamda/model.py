@@ -5,7 +5,7 @@ environment. Its leaves, as a pytree, are the weights that can be trained; froze
 of its structure, so no transformation ever differentiates them.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from lamda import address, check, errors, evaluate, normal, types
 from lamda.normal import Graph
 from lamda.receipt import Receipt
 from lamda.tensor import Tensor, Weights
-from lamda.term import Lift, Slot, Term, Token, lifts, rename
+from lamda.term import Lift, Slot, Term, Token, erase, lifts, rename
 from lamda.types import Type
 
 Environment = Mapping[Slot, Weights]
@@ -141,7 +141,9 @@ class Model:
         """``sha256:...`` of the normal form and the weights: equal exactly by the laws."""
         if "address" not in self._memo:
             self.require_closed()
-            graph = self.graph(self.require_input(), self._content)
+            graph = normal.normalise(
+                erase(self.term), self.require_input(), self._content, self.weights_type
+            )
             bound = [self.environment[slot] for slot in graph.slots]
             self._memo["address"] = address.address(
                 graph, lambda i: bound[i].type, lambda i: bound[i].digests
@@ -177,7 +179,9 @@ class Model:
         return lift.function.weights(input) if bound is None else bound.type
 
     def _identity(self, slot: Slot) -> Hashable:
-        return self._content(slot) if slot.frozen else slot.token
+        # Inside of a transformation numbers have no content: a frozen part is then itself.
+        known = slot.frozen and not self.environment[slot].traced
+        return self._content(slot) if known else slot.token
 
     def _content(self, slot: Slot) -> Hashable:
         return self.environment[slot].digests
@@ -199,6 +203,10 @@ class Model:
             from lamda.versions import answer
 
             return answer(self, x)
+        from lamda.abstraction import applied
+
+        if (symbol := applied(self, x)) is not None:
+            return symbol
         self.require_closed()
         graph = self.program_at(self.accept(types.typeof(x)))
         return _run(graph, [self.environment[slot].arrays for slot in graph.slots], x)
@@ -274,6 +282,30 @@ class Model:
 
         return branch(self, other) if isinstance(other, Model) else NotImplemented
 
+    def __matmul__(self, other: "Model") -> "Model":
+        from lamda.combinators import parallel
+
+        return parallel(self, other) if isinstance(other, Model) else NotImplemented
+
+    def __getitem__(self, at: int | str | slice) -> "Model":
+        """A part: see :func:`lamda.surgery.item`."""
+        from lamda.surgery import item
+
+        return item(self, at)
+
+    def __len__(self) -> int:
+        """How many parts a composition has; what is no composition is one part."""
+        from lamda.surgery import length
+
+        return length(self)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator["Model"]:
+        """The parts of a composition, in order."""
+        return (self[i] for i in range(len(self)))
+
     def __str__(self) -> str:
         return self.name
 
@@ -286,8 +318,22 @@ class Model:
 
         return svg(self)
 
-    def _repr_svg_(self) -> str:
-        return self.draw()
+    def mermaid(self) -> str:
+        """The program as a mermaid flowchart."""
+        from lamda.draw import mermaid
+
+        return mermaid(self)
+
+    def tabulate(self) -> str:
+        """Every tensor in a row: path, type, numbers, whether it is trained, digest; totals."""
+        from lamda.table import rows, tabulate
+
+        return tabulate(rows(self))
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """What a notebook shows: the picture, or the text where there is nothing to draw."""
+        drawn = {} if self.open or self.input is None else {"image/svg+xml": self.draw()}
+        return {"text/plain": repr(self)} | drawn
 
 
 @partial(jax.jit, static_argnums=0)

@@ -12,6 +12,7 @@ term: by variable and by content of what is frozen, the *program*; by content al
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from lamda import types
 from lamda.check import infer
 from lamda.function import Function
 from lamda.kind import Kind
+from lamda.rolled import Rolled
 from lamda.term import Control, Lift, Slot, Term, interpret
 from lamda.types import Type
 
@@ -40,7 +42,7 @@ class Node:
     all that the bodies of a control read, body after body.
     """
 
-    op: Function | Kind
+    op: Function | Kind | Rolled
     slots: tuple[int, ...]
     argument: Any
     type: Type = field(compare=False)
@@ -89,13 +91,22 @@ def is_wire(value: Any) -> bool:
     return isinstance(value, Wire)
 
 
+def _map(function: Callable[[Wire], Any], tree: Any) -> Any:
+    """The tree with ``function(wire)`` for every wire; most arguments are one wire."""
+    return function(tree) if is_wire(tree) else jax.tree.map(function, tree, is_leaf=is_wire)
+
+
 def _flat(tree: Any) -> Hashable:
+    if is_wire(tree):
+        return tree
     leaves, structure = jax.tree.flatten(tree, is_leaf=is_wire)
     return tuple(leaves), structure
 
 
 def wires(type: Type, node: int) -> Any:
     """The tree of wires that stands for a value of this type coming out of ``node``."""
+    if types.is_array(type):
+        return Wire(node, 0)
     leaves, structure = jax.tree.flatten(type, is_leaf=types.is_array)
     return jax.tree.unflatten(structure, [Wire(node, i) for i in range(len(leaves))])
 
@@ -111,31 +122,28 @@ def normalise(
     ``same(slot)`` says which weights are one; ``weights(lift, input)`` is their type. Linear in
     the number of applications.
     """
-    made: dict[Hashable, int] = {}
+    made: dict[Hashable, Any] = {}
     found: list[_Found] = []
     kinds: list[list[types.ArrayType]] = []
     memo: dict[Hashable, Type] = {}
+    same = cache(same)
 
     def type_of(argument: Any) -> Type:
-        return jax.tree.map(
-            lambda w: inputs[w.leaf] if w.node < 0 else kinds[w.node][w.leaf],
-            argument,
-            is_leaf=is_wire,
-        )
+        return _map(lambda w: inputs[w.leaf] if w.node < 0 else kinds[w.node][w.leaf], argument)
 
     def apply(leaf: Lift | Control, argument: Any) -> Any:
         new = lift(leaf, argument) if isinstance(leaf, Lift) else control(leaf, argument)
         key = (new.op, new.bodies, tuple(map(same, new.slots)), _flat(argument))
         if key not in made:
-            made[key] = len(found)
+            made[key] = wires(new.gives, len(found))
             found.append(new)
             kinds.append([leaf for _, leaf in types.leaves(new.gives)])
-        return wires(found[made[key]].gives, made[key])
+        return made[key]
 
     def lift(leaf: Lift, argument: Any) -> _Found:
         type = type_of(argument)
         slots = () if leaf.slot is None else (leaf.slot,)
-        typed = (leaf.function, tuple(map(same, slots)), types.plain(type))
+        typed = (leaf.function, types.plain(weights(leaf, type)), types.plain(type))
         if typed not in memo:
             memo[typed] = infer(leaf, type, weights).output
         return _Found(leaf.function, slots, argument, type, memo[typed])
@@ -152,7 +160,7 @@ def normalise(
         return _Found(leaf.kind, slots, argument, type, gives, bodies)
 
     inputs = [leaf for _, leaf in types.leaves(input)]
-    output = interpret(term, apply, wires(input, -1))
+    output = interpret(term, apply, wires(input, -1), _flat)
     return _prune(input, found, output, same)
 
 
@@ -189,9 +197,7 @@ def _prune(
     slots: dict[Hashable, tuple[int, Slot]] = {}
 
     def moved(tree: Any) -> Any:
-        return jax.tree.map(
-            lambda w: w if w.node < 0 else Wire(order[w.node], w.leaf), tree, is_leaf=is_wire
-        )
+        return _map(lambda w: w if w.node < 0 else Wire(order[w.node], w.leaf), tree)
 
     nodes = []
     for index in order:

@@ -120,6 +120,11 @@ class Weights:
         return cls(structure, tuple(v if isinstance(v, Tensor) else Tensor(v) for v in leaves))
 
     @property
+    def traced(self) -> bool:
+        """Whether they are inside of a JAX transformation, where numbers have no values."""
+        return any(isinstance(t.array, jax.core.Tracer) for t in self.tensors)
+
+    @property
     def type(self) -> Any:
         """The type of the tree."""
         return jax.tree.unflatten(self.structure, [t.type for t in self.tensors])

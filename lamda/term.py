@@ -13,7 +13,7 @@ An architecture is an open term: its free variables, the :class:`Slot`, stand fo
 meaning of a term is given by what a lifted function means: :func:`interpret`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -67,11 +67,14 @@ class Branch:
     names: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
-        if self.names is None:
-            parts = [f"({p})" if isinstance(p, Compose) else str(p) for p in self.parts]
-            return f"({' & '.join(parts)})"
-        parts = [f"{n}={p}" for n, p in zip(self.names, self.parts, strict=True)]
-        return f"branch({', '.join(parts)})"
+        if self.names is None and len(self.parts) == 2:
+            return f"({' & '.join(map(_bracketed, self.parts))})"
+        keys = (f"{name}=" for name in self.names) if self.names else [""] * len(self.parts)
+        return f"branch({', '.join(f'{k}{p}' for k, p in zip(keys, self.parts, strict=True))})"
+
+
+def _bracketed(term: "Term") -> str:
+    return f"({term})" if isinstance(term, Compose) and term.parts else str(term)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,63 +126,112 @@ def sequence(*terms: Term) -> Term:
     return parts[0] if len(parts) == 1 else Compose(tuple(parts))
 
 
-def interpret(term: Term, apply: Callable[[Lift | Control, Any], Any], value: Any) -> Any:
+def interpret(
+    term: Term,
+    apply: Callable[[Lift | Control, Any], Any],
+    value: Any,
+    key: Callable[[Any], Hashable] = id,
+) -> Any:
     """The meaning of a term at ``value``, where a leaf of it means ``apply(leaf, value)``.
 
     A leaf is a lifted function, or a control, whose bodies ``apply`` interprets as it needs.
 
     Values are trees (tuples and dicts) of whatever ``apply`` works on: arrays, types, or wires
     of a graph. All readings of a term are this one function.
+
+    A branch that is one object in several places, at values of one ``key``, is interpreted once:
+    ``t >> (t & t)``, written ``n`` times, is ``n`` steps and not ``2 ** n``.
     """
-    match term:
-        case Lift() | Control():
-            return apply(term, value)
-        case Named(_, inner):
-            return interpret(inner, apply, value)
-        case Compose(parts):
-            for part in parts:
-                value = interpret(part, apply, value)
-            return value
-        case Branch(parts, names):
-            results = [interpret(p, apply, value) for p in parts]
-            return tuple(results) if names is None else dict(zip(names, results, strict=True))
-        case Pick(key):
-            return value[key]
+    seen: dict[Hashable, tuple[Any, Any]] = {}
+
+    def meaning(term: Term, value: Any) -> Any:
+        match term:
+            case Lift() | Control():
+                return apply(term, value)
+            case Named(_, inner):
+                return meaning(inner, value)
+            case Compose(parts):
+                for part in parts:
+                    value = meaning(part, value)
+                return value
+            case Branch():
+                at = id(term), key(value)
+                if at not in seen:  # the value is kept beside the result: its id stays its own
+                    seen[at] = value, branches(term, value)
+                return seen[at][1]
+            case Pick(name):
+                return value[name]
+
+    def branches(term: Branch, value: Any) -> Any:
+        results = [meaning(part, value) for part in term.parts]
+        if term.names is None:
+            return tuple(results)
+        return dict(zip(term.names, results, strict=True))
+
+    return meaning(term, value)
 
 
-def lifts(term: Term) -> Iterator[tuple[tuple[str, ...], Lift]]:
+def lifts(term: Term, seen: set[int] | None = None) -> Iterator[tuple[tuple[str, ...], Lift]]:
     """Every lifted function with the path of its weights, in order of place.
+
+    What is one object in several places is given where it stands first.
 
     Paths depend on the place in the flattened composition and not on brackets: a part is called
     by its name, by its name and a number where that is taken, by its key in a branch, by its
-    number among several bodies of a control. A term that is one part needs no name.
+    number among several bodies of a control. A term that is one part needs no name, and what is
+    named ``""`` takes no place in a path.
     """
+    seen = set() if seen is None else seen
+    if id(term) in seen:
+        return
+    seen.add(id(term))
     match term:
         case Lift():
             yield (), term
         case Named(_, inner) | Control(_, (inner,)):
-            yield from lifts(inner)
+            yield from lifts(inner, seen)
         case Control(_, bodies):
             for number, body in enumerate(bodies):
-                yield from (((str(number), *path), lift) for path, lift in lifts(body))
+                yield from (((str(number), *path), lift) for path, lift in lifts(body, seen))
         case Compose(parts):
-            for name, part in zip(_distinct(parts), parts, strict=True):
-                yield from (((name, *path), lift) for path, lift in lifts(part))
+            for name, part in zip(distinct(parts), parts, strict=True):
+                yield from _under(name, part, seen)
         case Branch(parts, names):
             keys = names or tuple(map(str, range(len(parts))))
             for name, part in zip(keys, parts, strict=True):
-                yield from (((name, *path), lift) for path, lift in lifts(part))
+                yield from _under(name, part, seen)
         case Pick():
             pass
 
 
-def _distinct(parts: tuple[Term, ...]) -> Iterator[str]:
-    """The names of the parts of a composition, made distinct from left to right."""
-    seen: dict[str, int] = {}
+def slots(term: Term) -> list[Slot]:
+    """Every variable of a term, in order of first appearance."""
+    found = (lift.slot for _, lift in lifts(term) if lift.slot is not None)
+    return list(dict.fromkeys(found))
+
+
+def _under(name: str, part: Term, seen: set[int]) -> Iterator[tuple[tuple[str, ...], Lift]]:
+    """The lifted functions of a part that stands at ``name``."""
+    step = () if isinstance(part, Named) and not part.name else (name,)
+    yield from (((*step, *path), lift) for path, lift in lifts(part, seen))
+
+
+def distinct(parts: tuple[Term, ...]) -> Iterator[str]:
+    """The names of the parts of a composition, made distinct from left to right.
+
+    >>> list(distinct((Pick(0), Pick(1), Named("pick_1", Pick(2)))))
+    ['pick', 'pick_1', 'pick_1_1']
+    """
+    taken: set[str] = set()
+    counts: dict[str, int] = {}
     for part in parts:
         name = called(part)
-        count = seen[name] = seen.get(name, -1) + 1
-        yield f"{name}_{count}" if count else name
+        count = counts.get(name, 0)
+        while (made := f"{name}_{count}" if count else name) in taken:
+            count += 1
+        counts[name] = count + 1
+        taken.add(made)
+        yield made
 
 
 def called(term: Term) -> str:
@@ -195,18 +247,62 @@ def called(term: Term) -> str:
             return type(term).__name__.lower()
 
 
+def erase(term: Term) -> Term:
+    """The term without the controls that leave no trace in what it means."""
+
+    def body(part: Term) -> Term | None:
+        if isinstance(part, Control) and part.kind.transparent:
+            return erase(part.bodies[0])
+        return None
+
+    return rewrite(term, body)
+
+
 def rename(term: Term, slot: Callable[[Slot], Slot]) -> Term:
     """The term with every variable replaced."""
-    match term:
-        case Lift(function, old) if old is not None:
-            return Lift(function, slot(old))
-        case Compose(parts):
-            return Compose(tuple(rename(p, slot) for p in parts))
-        case Branch(parts, names):
-            return Branch(tuple(rename(p, slot) for p in parts), names)
-        case Control(kind, bodies):
-            return Control(kind, tuple(rename(b, slot) for b in bodies))
-        case Named(name, inner):
-            return Named(name, rename(inner, slot))
-        case _:
-            return term
+
+    def renamed(part: Term) -> Term | None:
+        if isinstance(part, Lift) and part.slot is not None:
+            return Lift(part.function, slot(part.slot))
+        return None
+
+    return rewrite(term, renamed)
+
+
+def rewrite(term: Term, change: Callable[[Term], Term | None]) -> Term:
+    """The term with every part for which ``change`` gives a term replaced, outermost first.
+
+    >>> str(rewrite(sequence(Pick(0), Pick(1)), lambda t: IDENTITY if t == Pick(1) else None))
+    'pick(0)'
+    """
+
+    @_once
+    def new(term: Term) -> Term:
+        changed = change(term)
+        if changed is not None:
+            return changed
+        match term:
+            case Compose(parts):
+                return sequence(*map(new, parts))
+            case Branch(parts, names):
+                return Branch(tuple(map(new, parts)), names)
+            case Control(kind, bodies):
+                return Control(kind, tuple(map(new, bodies)))
+            case Named(name, inner):
+                return Named(name, new(inner))
+            case _:
+                return term
+
+    return new(term)
+
+
+def _once(change: Callable[[Term], Term]) -> Callable[[Term], Term]:
+    """``change`` of each object once, so that what a term shares stays shared."""
+    seen: dict[int, tuple[Term, Term]] = {}
+
+    def once(term: Term) -> Term:
+        if id(term) not in seen:  # the term is kept beside the result: its id stays its own
+            seen[id(term)] = term, change(term)
+        return seen[id(term)][1]
+
+    return once

@@ -6,7 +6,7 @@ A named dimension stands for any size; within one part the same name is the same
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -30,6 +30,7 @@ class ArrayType:
 
 
 Type: TypeAlias = ArrayType | tuple["Type", ...] | Mapping[str, "Type"]
+Flat: TypeAlias = tuple[Any, tuple[ArrayType, ...]]
 
 _ARRAY = re.compile(r"\s*([A-Za-z]\w*)\s*\[([^\]]*)\]\s*")
 
@@ -113,6 +114,20 @@ def substitute(type: Type, sizes: Mapping[str, Dim]) -> Type:
     )
 
 
+def apart(type: Type, taken: Iterable[str]) -> Type:
+    """The type with other names where its own are taken: names are local to a part.
+
+    >>> show(apart(typeof("float32[b, n]"), ["b"]))
+    'float32[b1, n]'
+    """
+    used = {*taken}
+    fresh: dict[str, Dim] = {}
+    for name in names(type):
+        if name in used:
+            fresh[name] = dims.fresh(name, {*used, *names(type), *fresh.values()})
+    return substitute(type, fresh)
+
+
 def structs(type: Type, scope: jax.export.SymbolicScope | None = None) -> Any:
     """The tree of ``jax.ShapeDtypeStruct`` of a type; named dimensions become symbolic ones."""
     scope = scope or jax.export.SymbolicScope()
@@ -148,6 +163,12 @@ def plain(type: Type) -> Any:
     if isinstance(type, tuple):
         return ("tuple", *map(plain, type))
     return ("dict", *((k, plain(type[k])) for k in sorted(type)))
+
+
+def flat(type: Type) -> Flat:
+    """The tree and the leaves of a type, which can be hashed and put together again."""
+    found, tree = jax.tree.flatten(type, is_leaf=is_array)
+    return tree, tuple(found)
 
 
 def to_json(type: Type) -> dict[str, Any]:

@@ -28,13 +28,22 @@ class Unifier:
     def _tree(self, left: Type, right: Type, where: str) -> None:
         if isinstance(left, ArrayType) and isinstance(right, ArrayType):
             self._array(left, right, where)
+        elif isinstance(left, Mapping) and isinstance(right, Mapping):
+            self._keys(left, right, where)
         elif _kind(left) != _kind(right):
-            self._differ(errors.STRUCTURE, where, types.show(left), types.show(right))
+            self._differ(errors.STRUCTURE, where, _kind(left), _kind(right))
         elif isinstance(left, tuple) and isinstance(right, tuple):
             for i, (a, b) in enumerate(zip(left, right, strict=True)):
                 self._tree(a, b, f"{where}[{i}]")
-        elif isinstance(left, Mapping) and isinstance(right, Mapping):
-            for key in left:
+
+    def _keys(self, left: Mapping[str, Type], right: Mapping[str, Type], where: str) -> None:
+        missing = [key for key in right if key not in left]
+        extra = [key for key in left if key not in right]
+        for message, keys in ((errors.MISSING_KEYS, missing), (errors.EXTRA_KEYS, extra)):
+            if keys:
+                self._differ(message, where, ", ".join(map(repr, keys)), None)
+        for key in left:
+            if key in right:
                 self._tree(left[key], right[key], f"{where}[{key!r}]")
 
     def _array(self, left: ArrayType, right: ArrayType, where: str) -> None:
@@ -101,7 +110,8 @@ class Unifier:
         return types.substitute(type, {n: self._name(("right", n)) for n in types.names(type)})
 
 
-def _kind(type: Type) -> Any:
+def _kind(type: Type) -> str:
+    """What kind of tree a type is, as an error says it."""
     if isinstance(type, ArrayType):
-        return "array"
-    return len(type) if isinstance(type, tuple) else tuple(sorted(type))
+        return f"one array, {type}"
+    return f"a tuple of {len(type)}" if isinstance(type, tuple) else "a dict"

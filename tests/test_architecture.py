@@ -31,10 +31,11 @@ def test_serve_imports_neither_jax_nor_lamda_nor_numpy(module):
 
 # An arrow goes from each room only to rooms that stand later in this list.
 ROOMS = (
-    "fit", "compile", "store", "draw", "lift", "combinators", "versions", "pytree", "close",
-    "model", "receipt", "evaluate", "address", "normal", "check", "unify", "term", "kinds", "kind",
-    "function",
-    "digest", "program", "purity", "tensor", "types", "dims", "errors",
+    "fit", "compile", "store", "diff", "table", "draw", "abstraction", "lift", "surgery",
+    "rebuild", "combinators", "versions", "pytree", "close", "model", "receipt", "roll",
+    "evaluate", "address", "normal", "steps", "uses", "check", "unify", "term", "kinds", "kind",
+    "rolled", "function", "digest", "program", "purity", "outside", "tensor", "types", "dims",
+    "errors",
 )  # fmt: skip
 
 

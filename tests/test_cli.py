@@ -51,9 +51,18 @@ def test_show(capsys, store, tmp_path):
         "  input   float32[b, 2]",
         "  output  float32[b, 1]",
     ]
-    assert "  body/kernel  float32[2, 3]  frozen   sha256:" in out
-    assert "  head/kernel  float32[3, 1]  trained  sha256:" in out
+    assert "  body/kernel  float32[2, 3]        6  frozen   sha256:" in out
+    assert "  head/kernel  float32[3, 1]        3  trained  sha256:" in out
+    assert "  13 numbers, 4 trained and 9 frozen; 52 bytes\n" in out
     assert (tmp_path / "a.svg").read_text().startswith("<svg ")
+
+
+def test_diff(capsys, store):
+    _, out, _ = run(capsys, "diff", zero.address[:15], "sum", "--store", store)
+    assert out == f"{lm.diff(zero, one)}\n"
+    assert "~ head/kernel  float32[3, 1]  norm 1.732  12 bytes\n" in out
+    _, out, _ = run(capsys, "diff", "sum", "sum", "--store", store)
+    assert out == f"the same: {one.address}\n"
 
 
 def test_bundle_invoke_and_serve(capsys, store, tmp_path):
@@ -112,7 +121,7 @@ def test_a_wrong_argument_is_one_line_and_exit_code_2(capsys, arguments, said):
     assert err.startswith(said) and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["who", "show", "log", "bundle", "serve", "invoke"])
+@pytest.mark.parametrize("command", ["who", "show", "diff", "log", "bundle", "serve", "invoke"])
 def test_help_has_an_example(capsys, command):
     with pytest.raises(SystemExit):
         main([command, "--help"])

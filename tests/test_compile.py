@@ -82,12 +82,12 @@ def test_a_successor_compiles_nothing_and_moves_its_weights_alone(tmp_path):
 def test_a_successor_has_the_same_program_text_in_any_process(tmp_path):
     code = (
         "import test_compile as t, hashlib;"
-        "text = t.program.stablehlo(t.program.structure(t.moved(t.model), {'b': 4}));"
+        "text = t.program.stablehlo(t.program.of(t.moved(t.model)).at({'b': 4}));"
         "print(hashlib.sha256(text).hexdigest())"
     )
     import hashlib
 
-    here = hashlib.sha256(program.stablehlo(program.structure(model, {"b": 4}))).hexdigest()
+    here = hashlib.sha256(program.stablehlo(program.of(model).at({"b": 4}))).hexdigest()
     there = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True,
                            cwd=__file__.rpartition("/")[0]).stdout.strip()  # fmt: skip
     assert there == here
@@ -117,7 +117,7 @@ def test_the_shared_part_is_in_the_program_once():
 
 def test_weights_are_arguments_and_no_constants():
     wide = dense(64, 64, 0)
-    assert len(program.stablehlo(program.structure(wide, {"b": 1}))) < 64 * 64 * 4 / 4
+    assert len(program.stablehlo(program.of(wide).at({"b": 1}))) < 64 * 64 * 4 / 4
 
 
 def test_the_manifest_says_what_it_is(bundled):

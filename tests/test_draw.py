@@ -41,4 +41,5 @@ def test_boxes_do_not_overlap_and_stay_inside():
 
 
 def test_notebooks_show_the_picture():
-    assert model._repr_svg_() == model.draw()
+    shown = model._repr_mimebundle_()
+    assert shown == {"image/svg+xml": model.draw(), "text/plain": repr(model)}

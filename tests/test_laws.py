@@ -163,3 +163,12 @@ def test_addresses_do_not_depend_on_the_process():
     }  # fmt: skip
     assert len(seen) == 1
     assert seen.pop().split() == [m.address for pair in SAME.values() for m in pair]
+
+
+def test_a_tower_of_shared_parts_is_as_many_steps_as_it_has_floors():
+    add = lm.lift(lambda pair: pair[0] + pair[1], name="add")
+    tower = f
+    for _ in range(60):  # a tree of 2 ** 60 leaves
+        tower = lm.branch(tower, tower) >> add
+    assert len(tower.program.nodes) == 61
+    assert tower.address != f.address

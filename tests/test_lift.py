@@ -1,5 +1,7 @@
 """Lifting: functions, Flax modules, captured arrays, and what is refused."""
 
+import subprocess
+import sys
 import time
 
 import flax.linen as nn
@@ -8,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from parts import rows
+from jax import Array
+from jaxtyping import BFloat16, Bool, Float, Float32, Int, Int32, Num, Shaped
+from parts import dense, dense_function, rows
 
 import lamda as lm
 
@@ -103,8 +107,220 @@ def test_a_counter_is_refused():
         count += 1
         return x * count
 
-    with pytest.raises(lm.ImpureError, match="counting is not pure: traced twice, it gave two"):
+    with pytest.raises(
+        lm.ImpureError, match="counting is not pure: it writes to count, outside of it"
+    ):
         lm.lift(counting, input="float32[b]")
+
+
+count = 0
+seen = []
+options = {"on": False}
+
+
+class Box:
+    def __init__(self):
+        self.calls = 0
+
+    def method(self, x):
+        self.calls = 1
+        return x
+
+    def __call__(self, x):
+        return self.method(x)
+
+
+box = Box()
+
+
+def writes_a_global(x):
+    global count
+    count = 1
+    return x
+
+
+def appends(x):
+    seen.append(1)
+    return x
+
+
+def writes_a_constant(x):
+    options["on"] = True
+    return x
+
+
+def writes_an_attribute(x):
+    box.calls += 1
+    return x
+
+
+def helps(x):
+    return appends(x)
+
+
+def keeps(x, kept=[]):  # noqa: B006
+    kept.append(1)
+    return x
+
+
+def closes_over(cell):
+    def writes_a_cell(x):
+        nonlocal cell
+        cell = 1
+        return x
+
+    return writes_a_cell
+
+
+def closes_over_an_array(table):
+    def writes_an_array(x):
+        table[0] += 1
+        return x
+
+    return writes_an_array
+
+
+@pytest.mark.parametrize(
+    ("function", "variable"),
+    [
+        (writes_a_global, "count"),
+        (appends, "seen"),
+        (jax.jit(lambda x: (seen.append(x), x)[1]), "seen"),
+        (writes_a_constant, "options"),
+        (writes_an_attribute, "box"),
+        (helps, "seen"),
+        (keeps, "kept"),
+        (closes_over(0), "cell"),
+        (closes_over_an_array(np.zeros(2)), "table"),
+        (closes_over_an_array([[0]][0]), "table"),
+        (Box().method, "self"),
+        (Box(), "self"),
+    ],
+)
+def test_writes_are_refused_even_where_two_traces_agree(function, variable):
+    seen.clear()
+    options["on"] = False
+    with pytest.raises(lm.ImpureError) as error:
+        lm.lift(function, input="float32[b]", name="part")
+    first, line, made, *_ = str(error.value).splitlines()
+    assert first == (
+        f"part is not pure: it writes to {variable}, outside of it. "
+        "Return what changes, and take it as an input."
+    )
+    assert "the function is at" in line and "test_lift.py:" in line
+    assert "made at" in made and "test_lift.py:" in made
+
+
+def test_what_a_function_only_reads_or_keeps_inside_is_pure():
+    table, calls = {"scale": [2.0]}, Box()
+
+    def reading(x):
+        inside = []
+        inside.append(x)
+
+        def again():
+            nonlocal x
+            x = x * table["scale"][0] + calls.calls
+
+        again()
+        return x + inside[0]
+
+    assert lm.lift(reading, input="float32[b]")(jnp.ones(2)).tolist() == [3, 3]
+
+
+def test_a_property_that_is_computed_once_is_no_write():
+    from functools import cached_property
+
+    class Table:
+        @cached_property
+        def scale(self):
+            return 2.0
+
+    table = Table()
+    assert lm.lift(lambda x: x * table.scale, input="float32[]")(jnp.float32(1)) == 2
+
+
+def scaled(x: Float[Array, "b 4"]):
+    return x * 2
+
+
+def weighted(weights: Float[Array, ""], x: "Float32[Array, 'rows 4']"):
+    return x * weights
+
+
+def test_annotations_give_the_type():
+    assert repr(lm.lift(scaled)) == "<scaled: float32[b, 4] -> float32[b, 4]>"
+    assert lm.types.show(lm.lift(weighted, jnp.float32(2)).input) == "float32[rows, 4]"
+    assert lm.lift(scaled).address == lm.lift(scaled, input="float32[n, 4]").address
+    assert lm.types.show(lm.lift(scaled, input="float32[2, 4]").input) == "float32[2, 4]"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "type"),
+    [
+        (Float[Array, "b 16"], "float32[b, 16]"),
+        (Int32[Array, ""], "int32[]"),
+        (Int[Array, "b t"], "int32[b, t]"),
+        (Bool[Array, "n+1"], "bool[n + 1]"),
+        (BFloat16[Array, "rows=3"], "bfloat16[3]"),
+        (tuple[Float[Array, "b 1"], Int[Array, "b 2"]], "(float32[b, 1], int32[b, 2])"),
+        ("float32[b, 4]", "float32[b, 4]"),
+        (Num[Array, "b"], "?"),
+        (Shaped[Array, "b"], "?"),
+        (Float[Array, "*batch 3"], "?"),
+        (Float[Array, "..."], "?"),
+        (Float[Array, "#b"], "?"),
+        (Float[Array, "_"], "?"),
+        (tuple[Float[Array, "b 1"], int], "?"),
+        (jax.Array, "?"),
+        ("Unknown", "?"),
+    ],
+)
+def test_what_annotations_say(annotation, type):
+    from lamda.lift.annotations import annotated
+
+    assert lm.types.show(annotated(annotation, scaled)) == type
+
+
+def test_jaxtyping_is_not_imported_to_lift():
+    code = "import sys, lamda as lm; lm.lift(lambda x: x, input='float32[b]'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "jaxtyping" not in done.stdout.split()
+
+
+(size,) = jax.export.symbolic_shape("b")
+struct = jax.ShapeDtypeStruct((size, 4), jnp.float32)
+
+
+def test_an_exported_program_has_the_address_of_its_function():
+    exported = jax.export.export(jax.jit(scaled))(struct)
+    for program in (exported, exported.serialize()):
+        part = lm.lift(program)
+        assert repr(part) == "<scaled: float32[b, 4] -> float32[b, 4]>"
+        assert part.address == lm.lift(scaled).address
+        np.testing.assert_array_equal(part(x), scaled(x))
+
+
+def test_an_exported_program_of_weights(tmp_path):
+    part = dense(4, 2)
+    weights = jax.tree.map(lambda w: jax.ShapeDtypeStruct(w.shape, w.dtype), part.weights)
+    exported = jax.export.export(jax.jit(dense_function))(weights, struct)
+    lifted = lm.lift(exported.serialize(vjp_order=1), part.weights, name="again")
+    assert lifted.address == part.address
+    gradient = jax.grad(lambda m: m(x).sum())(lifted >> lm.lift(jnp.sin))
+    assert gradient.weights["again"]["bias"].shape == (2,)
+    store = lm.Store(tmp_path / "store")
+    store.put(lifted, ref="part")
+    assert store.get("part").address == part.address
+    with pytest.raises(lm.SpecError, match="and this one is dense_function of 2 arguments"):
+        lm.lift(exported)
+
+
+def test_a_program_of_lists_takes_tuples():
+    exported = jax.export.export(jax.jit(lambda x: [x["a"][0] + 1, x["b"]]))({"a": [x], "b": x})
+    part = lm.lift(exported)
+    assert lm.types.show(part.input) == "{a: (float32[3, 4],), b: float32[3, 4]}"
+    np.testing.assert_array_equal(part({"a": (x,), "b": x})[0], x + 1)
 
 
 def test_a_clock_is_refused():
@@ -156,6 +372,7 @@ def test_dtypes_are_not_promoted():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: lm.lift(b"abc"), "these 3 bytes are no exported program"),
         (lambda: lm.lift(3), "3 can not be lifted: give a function"),
         (lambda: lm.lift(lambda w, x: x), r"lift calls the function as f\(x\)"),
         (lambda: lm.lift(lambda x: x, 1.0), r"lift calls the function as f\(weights, x\)"),

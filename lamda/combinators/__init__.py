@@ -1,8 +1,36 @@
 """Combinators: models from models. Each is a few lines over the primitive nodes."""
 
 from lamda.combinators.branch import branch as branch
+from lamda.combinators.cast import cast as cast
 from lamda.combinators.compose import compose as compose
 from lamda.combinators.compose import identity as identity
+from lamda.combinators.const import const as const
+from lamda.combinators.ensemble import ensemble as ensemble
 from lamda.combinators.fine_tune_head import fine_tune_head as fine_tune_head
 from lamda.combinators.freeze import freeze as freeze
+from lamda.combinators.fresh import fresh as fresh
+from lamda.combinators.join import add as add
+from lamda.combinators.join import concat as concat
+from lamda.combinators.join import multiply as multiply
+from lamda.combinators.join import stack as stack
+from lamda.combinators.loops import iterate as iterate
+from lamda.combinators.loops import repeat as repeat
+from lamda.combinators.loops import scan as scan
+from lamda.combinators.loops import vmap as vmap
+from lamda.combinators.lora import lora as lora
+from lamda.combinators.mixture import mixture as mixture
+from lamda.combinators.named import named as named
+from lamda.combinators.parallel import first as first
+from lamda.combinators.parallel import parallel as parallel
+from lamda.combinators.parallel import second as second
+from lamda.combinators.parallel import swap as swap
+from lamda.combinators.partial import apply as apply
+from lamda.combinators.partial import curry as curry
+from lamda.combinators.partial import partial as partial
 from lamda.combinators.pick import pick as pick
+from lamda.combinators.quantize import quantize as quantize
+from lamda.combinators.remat import remat as remat
+from lamda.combinators.residual import residual as residual
+from lamda.combinators.switch import cond as cond
+from lamda.combinators.switch import switch as switch
+from lamda.combinators.tap import tap as tap

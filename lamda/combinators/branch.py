@@ -1,6 +1,7 @@
 """Branching: one input, several outputs."""
 
 from lamda import check, errors, types
+from lamda.combinators.typed import shared_input
 from lamda.errors import made_at
 from lamda.model import Model, models
 from lamda.term import Branch
@@ -24,7 +25,7 @@ def branch(*parts: Model, **named: Model) -> Model:
     Raises MismatchError where two parts take different inputs.
     """
     if parts and named:
-        raise errors.SpecError(errors.MIXED_PARTS)
+        raise errors.SpecError(errors.MIXED_PARTS.format(what="branch"))
     members = models("branch", parts or tuple(named.values()))
     environment = {k: v for m in members for k, v in m.environment.items()}
     term = Branch(tuple(m.term for m in members), tuple(named) or None)
@@ -33,12 +34,10 @@ def branch(*parts: Model, **named: Model) -> Model:
 
 
 def _types(term: Branch, members: list[Model], environment: dict) -> tuple[Type | None, ...]:
-    known = [(check.first(m.term, m.where), m.input) for m in members if m.input is not None]
-    if not known:
+    common = shared_input(members)
+    if common is None:
         return None, None
-    place, common = known[0]
-    for other in known[1:]:
-        common = check.branch_input((place, common), other)
+    place = next(check.first(m.term, m.where) for m in members if m.input is not None)
     outputs: list[Type] = []
     for m in members:
         if m.input is not None and m.output is not None:

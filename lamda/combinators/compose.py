@@ -1,7 +1,5 @@
 """Composition, in data order, and its identity."""
 
-from functools import reduce
-
 from lamda import check, types
 from lamda.errors import made_at
 from lamda.model import Model, models
@@ -25,31 +23,28 @@ def compose(*parts: Model) -> Model:
 
     Raises MismatchError where a part does not take what the one before gives.
     """
-    return reduce(_then, models("compose", parts), identity)
+    members = [part for part in models("compose", parts) if part is not identity]
+    if len(members) < 2:
+        return members[0] if members else identity
+    first, *rest = members
+    input, output = first.input, first.output
+    for giver, taker in zip(members, rest, strict=False):
+        input, output = _types(input, output, giver, taker)
+    environment = {slot: bound for m in members for slot, bound in m.environment.items()}
+    return Model(sequence(*(m.term for m in members)), environment, input, output, where=made_at())
 
 
-def _then(f: Model, g: Model) -> Model:
-    if f is identity or g is identity:
-        return g if f is identity else f
-    input, output = _types(f, g)
-    return Model(
-        sequence(f.term, g.term),
-        {**f.environment, **g.environment},
-        input,
-        output,
-        where=made_at(),
-    )
-
-
-def _types(f: Model, g: Model) -> tuple[Type | None, Type | None]:
-    """The types of a composition: what ``f`` gives is what ``g`` takes."""
-    if f.output is None:
-        return f.input, g.output
+def _types(
+    input: Type | None, output: Type | None, f: Model, g: Model
+) -> tuple[Type | None, Type | None]:
+    """The types of what goes from ``input`` to ``output``, last through ``f``, and then ``g``."""
+    if output is None:
+        return input, g.output
     giver, taker = check.place(f.term, f.where), check.first(g.term, g.where)
     if g.input is not None and g.output is not None:
-        unifier = check.agree((giver, f.output), (taker, g.input))
-        sizes, output = unifier.sizes(f.output), unifier.right(g.output)
+        unifier = check.agree((giver, output), (taker, g.input))
+        sizes, result = unifier.sizes(output), unifier.right(g.output)
     else:
-        inferred = check.infer(g.term, f.output, g.weights_type, giver)
-        sizes, output = inferred.sizes, inferred.output
-    return None if f.input is None else types.substitute(f.input, sizes), output
+        inferred = check.infer(g.term, output, g.weights_type, giver)
+        sizes, result = inferred.sizes, inferred.output
+    return None if input is None else types.substitute(input, sizes), result

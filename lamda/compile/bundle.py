@@ -16,7 +16,7 @@ from lamda.compile.sizes import Given, combinations, resolve
 from lamda.model import Model
 from lamda.store.blobs import write_file
 from lamda.tensor import ALIGNMENT, Tensor
-from serve.runtime import build, machine, plugins
+from serve.runtime import build, digests, machine, plugins
 
 TARGETS = ("cpu",)
 File = dict[str, Any]
@@ -41,13 +41,15 @@ def bundle(
     targets: Sequence[str] = TARGETS,
     batch: Given = None,
     tokenizer: str | Path | bytes | None = None,
+    roll: bool | None = None,
     **sizes: Given,
 ) -> Report:
     """``serve.load(directory)`` of what this writes answers as the model does.
 
-    Sizes are given as to :func:`compile`. With ``tokenizer``, a ``tokenizer.json``, requests may
-    be text; it travels as data. An executable needs a PJRT plugin for its target; where there is
-    none, the bundle holds the portable program alone, and is compiled where it is loaded.
+    Sizes and ``roll`` are given as to :func:`compile`. With ``tokenizer``, a ``tokenizer.json``,
+    requests may be text; it travels as data. An executable needs a PJRT plugin for its target;
+    where there is none, the bundle holds the portable program alone, and is compiled where it is
+    loaded.
 
     Written into a directory that holds another version, the new one takes its place in one step;
     processes that serve the old one keep their files.
@@ -65,9 +67,10 @@ def bundle(
         data = tokenizer if isinstance(tokenizer, bytes) else Path(tokenizer).read_bytes()
         text = manifest.text(model, writer.file("files", [data]), numbers, None)
     entries = manifest.describe(model, name or str(model), numbers, text)
-    entries["weights"] = _weights(model, writer)
+    whole = program.of(model, roll)
+    entries["weights"] = _weights(whole, writer)
     entries["programs"] = [
-        _program(model, chosen, writer, bool(targets)) for chosen in combinations(numbers)
+        _program(whole, chosen, writer, bool(targets)) for chosen in combinations(numbers)
     ]
     write_file(writer.root / "manifest.json", _canonical(entries))
     return Report(writer.root, model.address, writer.compiled, writer.added)
@@ -90,7 +93,7 @@ class _Writer:
             sha.update(part)
         digest, size = sha.hexdigest(), sum(len(part) for part in parts)
         path = self.root / folder / f"{digest}{suffix}"
-        if not path.exists():
+        if not _whole(path, f"sha256:{digest}"):
             write_file(path, parts)
             self.added += size
         return {
@@ -108,30 +111,34 @@ def _programs(root: Path) -> list[dict[str, Any]]:
         return []
 
 
-def _weights(model: Model, writer: _Writer) -> dict[str, Any]:
-    """Two packs, of what is frozen and what is trained, so that a successor rewrites one."""
+def _weights(whole: program.Program, writer: _Writer) -> dict[str, Any]:
+    """Two packs, of what is frozen and what is trained, so that a successor rewrites one.
+
+    The tensors of a rolled run lie side by side: stacked, they are one view of the file.
+    """
     packs: dict[bool, list[bytes | memoryview]] = {}
     ends = {False: 0, True: 0}
     placed = []
-    for tensor, trained in program.tensors(model):
+    for argument in whole.arguments:
+        trained, size = argument.trained, sum(tensor.nbytes for tensor in argument.tensors)
         offset = ends[trained] + -ends[trained] % ALIGNMENT
         chunks = packs.setdefault(trained, [])
         chunks.append(bytes(offset - ends[trained]))
-        chunks.append(_numbers(tensor))
-        ends[trained] = offset + tensor.nbytes
-        placed.append((trained, offset, tensor))
+        chunks += map(_numbers, argument.tensors)
+        ends[trained] = offset + size
+        placed.append((trained, offset, size, argument.type))
     order = sorted(packs)
     return {
         "packs": [writer.file("weights", packs[trained], ".bin") for trained in order],
         "tensors": [
             {
-                "dtype": tensor.type.dtype,
-                "shape": list(tensor.type.shape),
+                "dtype": type.dtype,
+                "shape": list(type.shape),
                 "pack": order.index(trained),
                 "offset": offset,
-                "size": tensor.nbytes,
+                "size": size,
             }
-            for trained, offset, tensor in placed
+            for trained, offset, size, type in placed
         ],
     }
 
@@ -143,9 +150,9 @@ def _numbers(tensor: Tensor) -> bytes | memoryview:
 
 
 def _program(
-    model: Model, sizes: dict[str, int], writer: _Writer, executable: bool
+    whole: program.Program, sizes: dict[str, int], writer: _Writer, executable: bool
 ) -> dict[str, Any]:
-    code = program.stablehlo(program.structure(model, sizes))
+    code = program.stablehlo(whole.at(sizes))
     file = writer.file("programs", [code], ".mlir")
     plugin = plugins.find() if executable else None
     executables = []
@@ -159,8 +166,13 @@ def _fits(entry: dict[str, Any], plugin: plugins.Plugin, root: Path) -> bool:
     """Whether an executable of the bundle is for this plugin and this machine, and still there."""
     here = machine.here()
     same = entry["machine"] == {"arch": here.arch, "features": list(here.features)}
-    there = (root / entry["file"]["path"]).exists()
+    there = _whole(root / entry["file"]["path"], entry["file"]["digest"])
     return same and there and entry["plugin"]["digest"] == plugin.digest
+
+
+def _whole(path: Path, digest: str) -> bool:
+    """Whether a file is there and undamaged; it is not read where that is known."""
+    return path.exists() and digests.digest(str(path.resolve())) == digest
 
 
 def _compile(code: bytes, plugin: plugins.Plugin, writer: _Writer) -> dict[str, Any]:

@@ -77,12 +77,13 @@ class Engine:
     why = "compiled in this process"
     notes: tuple[str, ...] = ()
 
-    def __init__(self, model: Model, sizes: Sequence[dict[str, int]], target: str) -> None:
+    def __init__(
+        self, model: Model, sizes: Sequence[dict[str, int]], target: str, roll: bool | None = None
+    ) -> None:
         device = _device(target)
-        self._weights = [
-            jax.device_put(tensor.array, device) for tensor, _ in program.tensors(model)
-        ]
-        made = [program.structure(model, chosen) for chosen in sizes]
+        whole = program.of(model, roll)
+        self._weights = [jax.device_put(_stacked(a), device) for a in whole.arguments]
+        made = [whole.at(chosen) for chosen in sizes]
         self._inputs = [structure.inputs() for structure in made]
         self._programs = [program.executable(structure, device) for structure in made]
 
@@ -104,6 +105,7 @@ def compile(
     batch: Given = None,
     target: str = "cpu",
     tokenizer: str | Path | bytes | None = None,
+    roll: bool | None = None,
     **sizes: Given,
 ) -> Handler:
     """``compile(m)(x)`` is ``m(x)``, ahead of time: one executable for each combination of sizes.
@@ -111,7 +113,9 @@ def compile(
     ``batch`` are the sizes of the batch dimension, 1 if not said; every other free dimension is
     given by its name: ``compile(encoder, batch=(1, 8, 32), t=128)``. ``target`` is ``"cpu"``,
     ``"cuda"``, ``"rocm"`` or ``"tpu"``. With ``tokenizer``, the path or bytes of a
-    ``tokenizer.json``, requests may be text.
+    ``tokenizer.json``, requests may be text. Runs of six and more blocks of one structure become
+    one scanned body, which compiles faster; ``roll=False`` writes every block out, ``roll=True``
+    rolls from two blocks on.
 
     >>> import jax.numpy as jnp, lamda as lm
     >>> double = lm.lift(lambda x: x * 2, input="float32[b, 2]", name="double")
@@ -133,7 +137,13 @@ def compile(
     entries = manifest.describe(model, str(model), numbers, text)
     entries["programs"] = [{"sizes": s} for s in chosen]
     description = Description(entries, files, model.require_input())
-    return Handler(model, description, Engine(model, chosen, target))
+    return Handler(model, description, Engine(model, chosen, target, roll))
+
+
+def _stacked(argument: program.Argument) -> Any:
+    """The array of an argument; stacked once, where the handler is made."""
+    arrays = [tensor.array for tensor in argument.tensors]
+    return arrays[0] if len(arrays) == 1 else np.stack([np.asarray(a) for a in arrays])
 
 
 def _device(target: str) -> Any:

@@ -11,10 +11,17 @@ from typing import Any, NamedTuple
 import jax
 
 from lamda import evaluate, program, types
+from lamda.function import Function
 from lamda.model import Model
 from lamda.normal import Graph
-from lamda.tensor import Tensor
+from lamda.roll import AT_LEAST, Groups, Slotted
+from lamda.roll import roll as rolled
+from lamda.tensor import Tensor, Weights
+from lamda.term import Slot
 from lamda.types import ArrayType
+
+SAVES = 16 << 10
+"""Bytes of program that rolling must save to be worth it."""
 
 
 class Structure(NamedTuple):
@@ -22,7 +29,7 @@ class Structure(NamedTuple):
 
     graph: Graph
     weights: tuple[tuple[Any, tuple[ArrayType, ...]], ...]
-    """The tree and the types of the weights of each slot."""
+    """The tree and the types of each of its weights; of a rolled run they are stacked."""
     sizes: tuple[tuple[str, int], ...]
 
     def arguments(self) -> list[jax.ShapeDtypeStruct]:
@@ -50,21 +57,78 @@ class Structure(NamedTuple):
         return main
 
 
-def structure(model: Model, sizes: dict[str, int]) -> Structure:
-    """The structure of a model at these sizes."""
+class Argument(NamedTuple):
+    """An argument of a program: a tensor, or those of a rolled run, one for each block."""
+
+    tensors: tuple[Tensor, ...]
+    trained: bool
+
+    @property
+    def type(self) -> ArrayType:
+        """The type of the tensor, or of all along a new first axis."""
+        one = self.tensors[0].type
+        count = len(self.tensors)
+        return one if count == 1 else ArrayType(one.dtype, (count, *one.shape))
+
+
+class Program(NamedTuple):
+    """What is compiled of a model, at any sizes; and its weights, which are its arguments."""
+
+    graph: Graph
+    weights: tuple[tuple[Any, tuple[Argument, ...]], ...]
+    """The tree and the leaves of each of its weights."""
+
+    @property
+    def arguments(self) -> list[Argument]:
+        """The arguments, in order."""
+        return [argument for _, leaves in self.weights for argument in leaves]
+
+    def at(self, sizes: dict[str, int]) -> Structure:
+        """The structure at these sizes."""
+        kinds = tuple((tree, tuple(a.type for a in leaves)) for tree, leaves in self.weights)
+        return Structure(self.graph, kinds, tuple(sizes.items()))
+
+
+def of(model: Model, roll: bool | None = None) -> Program:
+    """The program of a model.
+
+    ``roll`` says whether runs of equal blocks become one scanned body: always (``True``), never
+    (``False``), or where it is worth it (``None``): six blocks and more, where that makes the
+    program shorter by 16 KiB. Compile time is saved in proportion to the program, while each step
+    of a loop has to take its weights out of the stack: a few wide layers run faster unrolled.
+    """
     graph = model.program
     bound = [model.environment[slot] for slot in graph.slots]
-    weights = tuple((w.structure, tuple(t.type for t in w.tensors)) for w in bound)
-    return Structure(graph, weights, tuple(sizes.items()))
+    groups: Groups = tuple((i,) for i in range(len(bound)))
+    if roll is not False:
+        kinds = [
+            Slotted(slot.frozen, w.structure, tuple(t.type for t in w.tensors))
+            for slot, w in zip(graph.slots, bound, strict=True)
+        ]
+        shorter, stacked = rolled(graph, kinds, 2 if roll else AT_LEAST)
+        if roll or _size(graph, model) - _size(shorter, model) >= SAVES:
+            graph, groups = shorter, stacked
+    weights = tuple(
+        (bound[group[0]].structure, _arguments(slot, [bound[i] for i in group]))
+        for slot, group in zip(graph.slots, groups, strict=True)
+    )
+    return Program(graph, weights)
 
 
-def tensors(model: Model) -> list[tuple[Tensor, bool]]:
-    """The tensors of the program in the order of its arguments, and which are trained."""
-    return [
-        (tensor, tensor.floating and not slot.frozen)
-        for slot in model.program.slots
-        for tensor in model.environment[slot].tensors
-    ]
+def _size(graph: Graph, model: Model) -> int:
+    """The bytes of the programs of all functions in a graph, each as often as it is applied."""
+    total = 0
+    for node in graph.nodes:
+        total += sum(_size(body, model) for body in node.bodies)
+        if isinstance(node.op, Function):
+            bound = [model.environment[graph.slots[place]] for place in node.slots]
+            total += node.op.digest(bound[0].type if bound else (), node.type).size
+    return total
+
+
+def _arguments(slot: Slot, bound: list[Weights]) -> tuple[Argument, ...]:
+    together = zip(*(w.tensors for w in bound), strict=True)
+    return tuple(Argument(each, each[0].floating and not slot.frozen) for each in together)
 
 
 @lru_cache(maxsize=256)

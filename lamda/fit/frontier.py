@@ -2,7 +2,8 @@
 
 A graph is cut in two, ``graph(x)`` is ``back(front(x))``: ``front`` holds every application that
 depends on no trained weight, so its values are computed once for each example, not once for each
-step.
+step. What depends on no input either, such as weights that are unpacked from fewer bits, has no
+value for each example: it stands in both.
 """
 
 from dataclasses import replace
@@ -17,13 +18,18 @@ from lamda.types import ArrayType, leaves
 def cut(graph: Graph) -> tuple[Graph, Graph]:
     """``front, back``, where ``graph(x)`` is ``back(front(x))``; both have the graph's slots."""
     fixed: list[bool] = []
+    constant: list[bool] = []
     for node in graph.nodes:
+        wires = _wires(node.argument)
         own = all(graph.slots[place].frozen for place in node.slots)
-        fixed.append(own and all(w.node < 0 or fixed[w.node] for w in _wires(node.argument)))
+        fixed.append(own and all(w.node < 0 or fixed[w.node] for w in wires))
+        constant.append(fixed[-1] and all(w.node >= 0 and constant[w.node] for w in wires))
     ahead = [i for i, still in enumerate(fixed) if still]
-    behind = [i for i, still in enumerate(fixed) if not still]
+    behind = [i for i, still in enumerate(fixed) if not still or constant[i]]
     asked = [w for i in behind for w in _wires(graph.nodes[i].argument)] + _wires(graph.output)
-    border = tuple(dict.fromkeys(w for w in asked if w.node < 0 or fixed[w.node]))
+    border = tuple(
+        dict.fromkeys(w for w in asked if w.node < 0 or (fixed[w.node] and not constant[w.node]))
+    )
     moved = {wire: Wire(-1, i) for i, wire in enumerate(border)}
     front = _part(graph, ahead, {}, border)
     back = replace(_part(graph, behind, moved, graph.output), input=_types(graph, border))

@@ -1,6 +1,6 @@
 """The first axis: what is mapped and scanned over."""
 
-from lamda import types
+from lamda import dims, types
 from lamda.dims import Dim
 from lamda.types import ArrayType, Type
 
@@ -19,3 +19,8 @@ def without(type: Type) -> Type:
 def along(size: Dim, type: Type) -> Type:
     """The type of ``size`` elements along a new first axis."""
     return types.transform(lambda leaf: ArrayType(leaf.dtype, (size, *leaf.shape)), type)
+
+
+def free(type: Type) -> Dim:
+    """A name for a new first axis that the type does not use."""
+    return dims.fresh("n", types.names(type))

@@ -15,6 +15,7 @@ class Remat(Kind):
     """``Remat()(f)`` at ``x`` is ``f(x)``; its derivative computes the inside of ``f`` again."""
 
     name: ClassVar[str] = "remat"
+    transparent: ClassVar[bool] = True
 
     def inputs(self, input: Type, count: int) -> Sequence[Type]:
         return [input]

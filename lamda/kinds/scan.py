@@ -8,7 +8,7 @@ import jax
 
 from lamda import errors, types
 from lamda.kind import Kind
-from lamda.kinds.axis import along, first, without
+from lamda.kinds.axis import along, first, free, without
 from lamda.types import Type
 
 
@@ -36,6 +36,12 @@ class Scan(Kind):
                 return state, along(steps, y)
         given, wanted = types.show(outputs[0]), types.show(state)
         raise errors.MismatchError(errors.SCAN_OUTPUT.format(given=given, wanted=wanted))
+
+    def declared(self, bodies: Sequence[Type | None]) -> Type | None:
+        match bodies[0]:
+            case (state, element):
+                return state, along(free(bodies[0]), element)
+        return None
 
     def run(self, bodies: Sequence[Callable[[Any], Any]], x: Any) -> Any:
         (body,) = bodies

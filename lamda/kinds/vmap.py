@@ -8,7 +8,7 @@ import jax
 
 from lamda import errors, types
 from lamda.kind import Kind
-from lamda.kinds.axis import along, first, without
+from lamda.kinds.axis import along, first, free, without
 from lamda.types import Type
 
 
@@ -29,11 +29,7 @@ class Vmap(Kind):
         return along(size, outputs[0])
 
     def declared(self, bodies: Sequence[Type | None]) -> Type | None:
-        if bodies[0] is None:
-            return None
-        taken = types.names(bodies[0])
-        name = next(n for n in ("n", *(f"n{i}" for i in range(len(taken) + 1))) if n not in taken)
-        return along(name, bodies[0])
+        return None if bodies[0] is None else along(free(bodies[0]), bodies[0])
 
     def run(self, bodies: Sequence[Callable[[Any], Any]], x: Any) -> Any:
         try:

@@ -1,12 +1,13 @@
-"""Lifting: models of what is not one yet, a JAX function or a Flax module."""
+"""Lifting: models of what is not one yet: a function, a Flax module, an exported program."""
 
-from collections.abc import Callable
 from typing import Any
 
 from lamda import check, errors, types
 from lamda.errors import made_at
 from lamda.lift import flax
+from lamda.lift.annotations import of_input
 from lamda.lift.captured import hoist
+from lamda.lift.exported import is_exported, lift_exported
 from lamda.lift.plain import parameters, plain, tidy
 from lamda.model import Model
 from lamda.tensor import Weights
@@ -14,7 +15,7 @@ from lamda.term import Lift, Slot, Token
 
 
 def lift(
-    function: Callable[..., Any],
+    function: Any,
     weights: Any = None,
     *,
     input: Any = None,
@@ -23,12 +24,16 @@ def lift(
     """``lift(f)(x)`` is ``f(x)``; ``lift(f, w)(x)`` is ``f(w, x)``.
 
     ``function`` is pure JAX: of ``x``, or of ``(weights, x)``; or a Flax module (linen: open until
-    :meth:`Model.init`). ``weights`` is an array or a tree of arrays in dicts, tuples and lists.
-    ``input`` is a type, written ``"float32[b, 384]"`` with named dimensions where any size will do,
-    or a tree of types, or an example; without it the function takes what it is given.
+    :meth:`Model.init`); or what ``jax.export`` made of such a function, or the bytes of that, which
+    has the address of the function. ``weights`` is an array or a tree of arrays in dicts, tuples
+    and lists. ``input`` is a type, written ``"float32[b, 384]"`` with named dimensions where any
+    size will do, or a tree of types, or an example; else the annotation of ``x`` says it, as
+    ``"float32[b, 384]"`` or jaxtyping's ``Float[Array, "b 384"]``. Without a type the function
+    takes what it is given.
 
-    With a type, the function is certified pure: traced twice to the same program, without effects;
-    and arrays that it captures become weights.
+    With a type, the function is certified pure, see :mod:`lamda.purity`: traced twice to the same
+    program, without effects, writing to nothing outside; and arrays that it captures become
+    weights.
 
     >>> import jax.numpy as jnp
     >>> scale = lift(lambda w, x: x * w, jnp.float32(2), input="float32[n]", name="scale")
@@ -44,10 +49,15 @@ def lift(
     type = None if input is None else types.typeof(input)
     if flax.is_module(function):
         lifted, tree = flax.lift_module(function, input=type, name=name, where=where)
+    elif is_exported(function):
+        own = weights is not None
+        lifted = lift_exported(function, own, input=type, name=name, where=where)
+        tree = tidy(weights, lifted.name) if own else None
     else:
         if not callable(function):
             raise errors.SpecError(errors.NOT_LIFTABLE.format(value=function))
         takes_weights = parameters(function, weights is not None)
+        type = type if type is not None else of_input(function, takes_weights)
         lifted = plain(function, takes_weights, input=type, name=name, where=where)
         tree = None if weights is None else tidy(weights, lifted.name)
         lifted, tree = hoist(lifted, tree, () if tree is None else Weights.of(tree).type)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from serve.runtime import digests
 from serve.runtime.native import FLAGS
 from serve.runtime.program import Spec
 
@@ -72,8 +73,9 @@ class Fallback:
         from numpy import memmap
 
         packs = [
-            memmap(self._bundle.path(pack), mode="r") if pack["size"] else memoryview(b"")
+            memmap(path, mode="r") if pack["size"] else memoryview(b"")
             for pack in self._bundle.packs
+            for path in (digests.checked(self._bundle, pack),)
         ]
         return [
             self.place(

@@ -6,6 +6,8 @@ import ctypes
 import mmap
 import os
 
+from serve.runtime import digests
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from serve.bundle import Bundle
@@ -21,7 +23,7 @@ class Weights:
 
     def __init__(self, client: Client, bundle: Bundle) -> None:
         self._client = client
-        self._packs = [Pack(bundle.path(pack)) for pack in bundle.packs]
+        self._packs = [Pack(digests.checked(bundle, pack)) for pack in bundle.packs]
         self.buffers: list[int] = []
         for tensor in bundle.tensors:
             address = self._packs[tensor["pack"]].address + tensor["offset"]

@@ -419,13 +419,13 @@ except PluginError as error:
         path.write_bytes(b"one")
         first = plugins.Plugin(str(path)).digest
         assert first == make.address("one")
-        memory = json.loads((cache / "plugins.json").read_text())
+        memory = json.loads((cache / "digests.json").read_text())
         memory[str(path)][-1] = ZEROS
-        (cache / "plugins.json").write_text(json.dumps(memory))
+        (cache / "digests.json").write_text(json.dumps(memory))
         assert plugins.Plugin(str(path)).digest == ZEROS  # believed, not read
         path.write_bytes(b"two")
         assert plugins.Plugin(str(path)).digest == make.address("two")
-        (cache / "plugins.json").write_text("{")
+        (cache / "digests.json").write_text("{")
         assert plugins.Plugin(str(path)).digest == make.address("two")
 
 
