@@ -5,7 +5,7 @@ that says of the dimensions flows back to the input: ``float32[b, 16]`` into a p
 ``float32[8, 16]`` makes ``b`` 8 everywhere.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -56,8 +56,13 @@ def infer(term: Term, input: Type, weights: Weights, giver: Place = INPUT) -> In
             return Inferred(output, sizes)
         case Branch(parts, names):
             sizes, outputs = {}, []
+            found: dict[Hashable, Inferred] = {}  # a part that is there twice is looked at once
             for part in parts:
-                step = infer(part, types.substitute(input, sizes), weights, giver)
+                given = types.substitute(input, sizes)
+                at = id(part), types.plain(given)
+                if at not in found:
+                    found[at] = infer(part, given, weights, giver)
+                step = found[at]
                 outputs = [types.substitute(o, step.sizes) for o in outputs] + [step.output]
                 sizes = _then(sizes, step.sizes, input)
             tree = tuple(outputs) if names is None else dict(zip(names, outputs, strict=True))

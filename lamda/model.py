@@ -15,8 +15,11 @@ from lamda import address, check, errors, evaluate, normal, types
 from lamda.normal import Graph
 from lamda.receipt import Receipt
 from lamda.tensor import Tensor, Weights
-from lamda.term import Lift, Slot, Term, Token, erase, lifts, rename
+from lamda.term import Lift, Slot, Term, Token, called, erase, lifts, rename, written
 from lamda.types import Type
+
+LONG = 500
+"""Parts of a term that is still written out."""
 
 Environment = Mapping[Slot, Weights]
 
@@ -79,8 +82,9 @@ class Model:
 
     @property
     def name(self) -> str:
-        """The term as one would write it on a board."""
-        return str(self.term)
+        """The term as one would write it on a board; of a very long one, how long it is."""
+        length = written(self.term)
+        return str(self.term) if length <= LONG else f"{called(self.term)} of {length:,} parts"
 
     @property
     def slots(self) -> dict[Slot, tuple[str, ...]]:

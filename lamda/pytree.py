@@ -5,13 +5,13 @@ weights that are not trained. Frames are equal for models of one structure, what
 and wherever they were made, so new weights are never traced again.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import jax
 
 from lamda.model import Model
-from lamda.term import Slot, rename
+from lamda.term import Branch, Compose, Control, Lift, Named, Pick, Term, Token
 
 
 class _Frame:
@@ -27,10 +27,7 @@ class _Frame:
         """Equal for models of one structure, whatever their weights and wherever they were made."""
         if self._key is None:
             places = {t: i for i, t in enumerate(dict.fromkeys(s.token for s in self.model.slots))}
-            term = rename(
-                self.model.term,
-                lambda s: Slot(places[s.token], s.frozen),  # type: ignore[arg-type]
-            )
+            term = _outline(self.model.term, places)
             bound = [(s.frozen, self.model.environment[s]) for s in self.model.slots]
             fixed = [
                 tuple(t.digest if frozen or not t.floating else None for t in w.tensors)
@@ -46,6 +43,35 @@ class _Frame:
 
     def __hash__(self) -> int:
         return hash(self.key())
+
+
+def _outline(term: Term, places: Mapping[Token, int]) -> Hashable:
+    """The structure of a term, each part of it once, with its variables by their places."""
+    numbers: dict[Hashable, int] = {}
+    seen: dict[int, int] = {}
+
+    def number(term: Term) -> int:
+        if id(term) not in seen:
+            seen[id(term)] = numbers.setdefault(entry(term), len(numbers))
+        return seen[id(term)]
+
+    def entry(term: Term) -> Hashable:
+        match term:
+            case Lift(function, slot):
+                return "lift", function, slot and (places[slot.token], slot.frozen)
+            case Compose(parts):
+                return "compose", *map(number, parts)
+            case Branch(parts, names):
+                return "branch", names, *map(number, parts)
+            case Pick(key):
+                return "pick", key
+            case Named(name, inner):
+                return "named", name, number(inner)
+            case Control(kind, bodies):
+                return "control", kind, *map(number, bodies)
+
+    root = number(term)
+    return tuple(numbers), root
 
 
 def _flatten(model: Model) -> tuple[tuple[Any], _Frame]:

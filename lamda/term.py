@@ -234,6 +234,23 @@ def distinct(parts: tuple[Term, ...]) -> Iterator[str]:
         yield made
 
 
+def written(term: Term, seen: dict[int, int] | None = None) -> int:
+    """How many parts a term has when it is written out, shared ones as often as they stand there.
+
+    >>> pair = Branch((Pick(0), Pick(1)))
+    >>> written(Branch((pair, pair)))
+    4
+    """
+    seen = {} if seen is None else seen
+    if id(term) not in seen:
+        match term:
+            case Compose(parts) | Branch(parts) | Control(_, parts):
+                seen[id(term)] = sum(written(part, seen) for part in parts)
+            case _:
+                seen[id(term)] = 1
+    return seen[id(term)]
+
+
 def called(term: Term) -> str:
     """The name of a part in paths."""
     match term:

@@ -170,5 +170,7 @@ def test_a_tower_of_shared_parts_is_as_many_steps_as_it_has_floors():
     tower = f
     for _ in range(60):  # a tree of 2 ** 60 leaves
         tower = lm.branch(tower, tower) >> add
+    assert repr(tower).startswith("<compose of 2,305,843,009,213,693,951 parts: float32[b, 4] -> ")
+    assert jax.tree.structure(tower) == jax.tree.structure(jax.tree.map(lambda w: w, tower))
     assert len(tower.program.nodes) == 61
     assert tower.address != f.address
