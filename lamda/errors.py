@@ -262,6 +262,11 @@ IMPURE_WRITE = (
     "{name} is not pure: it writes to {variables}, outside of it. Return what changes, and take it "
     "as an input.\n  the function is at {line}\n  made at {at}"
 )
+CAPTURED_RANDOM = (
+    "{name} captures an array and takes a key. Give the array as weights: "
+    "f(weights, x, key=None).\n"
+    "  made at {at}"
+)
 CAPTURED_UNTYPED = (
     "{name} captures an array of type {type}. Say the type of its input, lm.lift(f, input=...), "
     "and the array becomes one of its weights; or take it as an argument: "

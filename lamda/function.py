@@ -19,9 +19,10 @@ class Function:
     Two functions are equal when their ``key`` and their declared input are; equal functions
     compute the same. ``input`` is ``None`` where the function takes what it is given.
     ``init(key, x)`` makes its weights, for functions that are lifted open.
+    ``sample(weights, x, key)`` is its reading with a random key, for functions that have one.
     """
 
-    __slots__ = ("_identity", "_memo", "call", "init", "input", "key", "name", "where")
+    __slots__ = ("_identity", "_memo", "call", "init", "input", "key", "name", "sample", "where")
 
     def __init__(
         self,
@@ -32,8 +33,10 @@ class Function:
         where: str,
         input: Type | None = None,
         init: Callable[[jax.Array, Any], Any] | None = None,
+        sample: Callable[[Any, Any, jax.Array], Any] | None = None,
     ) -> None:
         self.call = call
+        self.sample = sample
         self.key = key
         self.name = name
         self.where = where

@@ -27,6 +27,11 @@ Environment = Mapping[Slot, Weights]
 class Model:
     """A term with weights: ``model(x)`` is a pure function of ``x``.
 
+    >>> import jax.numpy as jnp, lamda as lm
+    >>> scale = lm.lift(lambda w, x: x * w, jnp.float32(2), input="float32[n]", name="scale")
+    >>> scale(jnp.ones(2)).tolist(), scale.weights.item()
+    ([2.0, 2.0], 2.0)
+
     Models are made by :func:`lift` and by combining models, never by calling this class. They
     are immutable; whatever changes one gives a new one.
     """
@@ -201,8 +206,11 @@ class Model:
 
     # --- what it does ---
 
-    def __call__(self, x: Any) -> Any:
-        """The value at ``x``; or the answer to the messages ``"who"``, ``"pred"``, ``"succ"``."""
+    def __call__(self, x: Any, key: jax.Array | None = None) -> Any:
+        """The value at ``x``; or the answer to the messages ``"who"``, ``"pred"``, ``"succ"``.
+
+        With a ``key``, parts that are random (dropout) draw from it; without, they do not.
+        """
         if isinstance(x, str):
             from lamda.versions import answer
 
@@ -213,11 +221,11 @@ class Model:
             return symbol
         self.require_closed()
         graph = self.program_at(self.accept(types.typeof(x)))
-        return _run(graph, [self.environment[slot].arrays for slot in graph.slots], x)
+        return _run(graph, [self.environment[slot].arrays for slot in graph.slots], x, key)
 
-    def apply(self, weights: Any, x: Any) -> Any:
+    def apply(self, weights: Any, x: Any, key: jax.Array | None = None) -> Any:
         """The value at ``x`` with other weights; ``m.apply(m.weights, x)`` is ``m(x)``."""
-        return self.replace_weights(weights)(x)
+        return self.replace_weights(weights)(x, key)
 
     def accept(self, given: Type) -> Type:
         """The input type to run at: the declared one if there is one, checked for ``given``."""
@@ -341,8 +349,8 @@ class Model:
 
 
 @partial(jax.jit, static_argnums=0)
-def _run(graph: Graph, weights: list[Any], x: Any) -> Any:
-    return evaluate.run(graph, weights, x)
+def _run(graph: Graph, weights: list[Any], x: Any, key: jax.Array | None) -> Any:
+    return evaluate.run(graph, weights, x, key)
 
 
 def _at(tree: Any, path: tuple[str, ...]) -> Any:

@@ -42,4 +42,5 @@ def _called(function: Function, name: str) -> Function:
         where=function.where,
         input=function.input,
         init=function.init,
+        sample=function.sample,
     )

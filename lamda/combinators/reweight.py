@@ -7,6 +7,7 @@ comes before a part stands before its weights in the normal form, so equal block
 that can be rolled.)
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lamda.function import Function
@@ -72,7 +73,12 @@ def _uncurried(function: Function, weights: Type) -> Function:
         name=function.name,
         where=function.where,
         input=None if function.input is None else (function.input, weights),
+        sample=None if (sample := function.sample) is None else _uncurried_sample(sample),
     )
+
+
+def _uncurried_sample(sample: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda _, pair, key: sample(pair[1], pair[0], key)
 
 
 class _Uncurried:

@@ -51,6 +51,12 @@ def bundle(
     where there is none, the bundle holds the portable program alone, and is compiled where it is
     loaded.
 
+    >>> import lamda as lm, serve, tempfile
+    >>> directory = tempfile.mkdtemp()
+    >>> report = bundle(lm.lift(lambda x: x + 1, input="float32[b]"), directory, batch=4)
+    >>> serve.load(directory)(b"[1, 2.5]")
+    b'[2,3.5]'
+
     Written into a directory that holds another version, the new one takes its place in one step;
     processes that serve the old one keep their files.
 

@@ -23,6 +23,9 @@ Loss = Callable[[Any, Any], Any]
 CHUNK = 32
 """Examples at a time while the frozen part runs over the data."""
 
+DRAW = 2**32 - 1
+"""What the key is folded with for parts that are random."""
+
 LOOK = 50
 """Steps between two looks at the loss; looking waits for the device."""
 
@@ -69,10 +72,14 @@ def fit(
     front, back = cut(model.program)
     fixed = {s: w for s, w in model.environment.items() if s.frozen}
     features = _features(front, fixed, inputs, count, progress)
-    step = _step(model, back, loss, optimizer)
+    step = _step(model, back, loss, optimizer, jax.random.key_impl(key))
     state = (model.weights, optimizer.init(model.weights), features, targets)
-    receipt = _receipt(model, data, step, state, (key, steps, min(batch, count)))
-    weights, losses = _train(step, state, _batches(key, count, batch, steps), steps, progress)
+    # Keys up to the number of epochs order the examples; what is random draws from the last one.
+    draw = jax.random.fold_in(key, DRAW) if any(map(evaluate.random, back.nodes)) else None
+    drawn = None if draw is None else jax.random.key_data(draw)
+    receipt = _receipt(model, data, step, (*state, drawn), (key, steps, min(batch, count)))
+    batches = _batches(key, count, batch, steps)
+    weights, losses = _train(step, (*state, draw), batches, steps, progress)
     tail = losses[-max(1, steps // 10) :]
     new = succ(model, weights)
     return new.derive(new.term, new.environment, pred=model, receipt=receipt(float(np.mean(tail))))
@@ -110,20 +117,21 @@ def _rows(array: jax.Array, start: int, size: int) -> jax.Array:
     return array[np.minimum(np.arange(start, start + size), len(array) - 1)]
 
 
-def _step(model: Model, back: Graph, loss: Loss, optimizer: Any) -> Callable[..., Any]:
-    """One step: ``(weights, state, features, targets, rows) -> (weights, state, loss)``."""
+def _step(model: Model, back: Graph, loss: Loss, optimizer: Any, kind: Any) -> Callable[..., Any]:
+    """One step: ``(weights, state, features, targets, key, rows) -> (weights, state, loss)``."""
 
-    def mean_loss(weights: Any, features: Any, targets: Any) -> jax.Array:
+    def mean_loss(weights: Any, features: Any, targets: Any, key: Any) -> jax.Array:
         placed = model.place(weights)
         arrays = [placed[slot].arrays for slot in back.slots]
-        value = jnp.asarray(loss(evaluate.run(back, arrays, features), targets))
+        value = jnp.asarray(loss(evaluate.run(back, arrays, features, key), targets))
         if not jnp.issubdtype(value.dtype, jnp.floating):
             raise errors.SpecError(errors.FIT_LOSS.format(given=types.show(types.typeof(value))))
         return value.mean()
 
-    def step(weights: Any, state: Any, features: Any, targets: Any, rows: Any) -> Any:
+    def step(weights: Any, state: Any, features: Any, targets: Any, key: Any, rows: Any) -> Any:
         chosen = jax.tree.map(lambda a: a[rows], (features, targets))
-        value, gradient = jax.value_and_grad(mean_loss)(weights, *chosen)
+        drawn = None if key is None else jax.random.wrap_key_data(key, impl=kind)
+        value, gradient = jax.value_and_grad(mean_loss)(weights, *chosen, drawn)
         updates, state = optimizer.update(gradient, state, weights)
         return jax.tree.map(lambda w, u: w + u.astype(w.dtype), weights, updates), state, value
 
@@ -147,13 +155,14 @@ def _batches(key: jax.Array, count: int, batch: int, steps: int) -> Iterator[np.
 def _train(
     step: Callable[..., Any], state: Any, batches: Iterator[np.ndarray], steps: int, progress: bool
 ) -> tuple[Any, list[float]]:
-    weights, optimizer, features, targets = state
+    weights, optimizer, features, targets, draw = state
     compiled = jax.jit(step)
     losses: list[float] = []
     waiting: list[jax.Array] = []
     bar = _bar(batches, "training", progress, steps)
-    for rows in bar:
-        weights, optimizer, value = compiled(weights, optimizer, features, targets, rows)
+    for number, rows in enumerate(bar):
+        key = None if draw is None else jax.random.key_data(jax.random.fold_in(draw, number))
+        weights, optimizer, value = compiled(weights, optimizer, features, targets, key, rows)
         waiting.append(value)
         if len(waiting) == LOOK:
             losses += _look(waiting, len(losses), bar)

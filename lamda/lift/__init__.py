@@ -31,6 +31,9 @@ def lift(
     ``"float32[b, 384]"`` or jaxtyping's ``Float[Array, "b 384"]``. Without a type the function
     takes what it is given.
 
+    A function with a parameter ``key=None`` is random, as dropout is: it gets a key where the model
+    is called with one, ``model(x, key)``, and in :func:`fit`; without a key it must not draw.
+
     With a type, the function is certified pure, see :mod:`lamda.purity`: traced twice to the same
     program, without effects, writing to nothing outside; and arrays that it captures become
     weights.

@@ -5,6 +5,7 @@ from typing import Any
 import jax.core
 import jax.numpy as jnp
 
+from lamda import errors
 from lamda.function import Function
 from lamda.types import Type
 
@@ -19,6 +20,9 @@ def hoist(function: Function, weights: Any, type: Type) -> tuple[Function, Any]:
     captured = function.trace(type, function.input).captured
     if not captured:
         return function, weights
+    if function.sample is not None:
+        text = errors.CAPTURED_RANDOM.format(name=function.name, at=function.where)
+        raise errors.ImpureError(text)
     moved = Function(
         _Hoisted(function.call, tuple(captured), own=weights is not None),
         key=("captured", function.key),

@@ -19,7 +19,11 @@ def plain(
     name: str | None,
     where: str,
 ) -> Function:
-    """The lifted form of a Python function: ``call(weights, x)``."""
+    """The lifted form of a Python function: ``call(weights, x)``.
+
+    A function with a parameter ``key=None`` is random: it is called with a key while training,
+    and without one otherwise.
+    """
     call = function if takes_weights else _Unweighted(function)
     called = name or getattr(function, "__name__", type(function).__name__)
     return Function(
@@ -28,7 +32,29 @@ def plain(
         name="f" if called == "<lambda>" else called,
         where=where,
         input=input,
+        sample=_Sampled(function, takes_weights) if is_random(function) else None,
     )
+
+
+def is_random(function: Callable[..., Any]) -> bool:
+    """Whether a function has a parameter ``key`` that may be ``None``."""
+    try:
+        parameter = inspect.signature(function).parameters.get("key")
+    except (TypeError, ValueError):  # a builtin without a signature
+        return False
+    return parameter is not None and parameter.default is None
+
+
+class _Sampled:
+    """``sample(weights, x, key)`` for a function with a parameter ``key``."""
+
+    def __init__(self, function: Callable[..., Any], takes_weights: bool) -> None:
+        self.function = function
+        self.takes_weights = takes_weights
+
+    def __call__(self, weights: Any, x: Any, key: Any) -> Any:
+        given = (weights, x) if self.takes_weights else (x,)
+        return self.function(*given, key=key)
 
 
 class _Unweighted:
