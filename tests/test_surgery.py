@@ -330,3 +330,17 @@ def test_a_thousand_parts_are_cut_in_time():
     model = lm.compose(*[f, relu] * 500)
     assert len(model[1:-1]) == 998
     assert len(lm.select(model, jax.nn.relu).remove()) == 500
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: lm.freeze(m, "nothing"),
+        lambda m: lm.select(m, "nothing").apply(lm.freeze),
+        lambda m: lm.select(m, "nothing").insert(before=lm.identity),
+        lambda m: lm.select(m, "nothing").remove(),
+    ],
+)
+def test_changing_what_is_not_there_is_refused(change):
+    with pytest.raises(lm.MissingError, match="'nothing'"):
+        change(dense(4, 4, 0, "f"))

@@ -60,7 +60,7 @@ class Selection:
             tied = bool(part.slots)
             new.append(made[key] if tied and key in made else function(part))
             made[key] = new[-1]
-        return self._put(models("apply", new))
+        return self._put(models("apply", new) if new else [])
 
     def insert(self, *, before: Model | None = None, after: Model | None = None) -> Model:
         """The model with a part put in before, or after, every place."""
@@ -87,6 +87,7 @@ class Selection:
         return self._edit([(_called(place, model),) for place, model in pairs])
 
     def _edit(self, new: Sequence[tuple[Model, ...]]) -> Model:
+        self.require()
         self.require()
         pairs = zip(self.places, new, strict=True)
         return put(self.model, {p.way: Edit(p.size, models) for p, models in pairs})
