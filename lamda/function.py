@@ -19,10 +19,22 @@ class Function:
     Two functions are equal when their ``key`` and their declared input are; equal functions
     compute the same. ``input`` is ``None`` where the function takes what it is given.
     ``init(key, x)`` makes its weights, for functions that are lifted open.
+    ``text`` is Python that makes it again, where there is some: its ``repr``.
     ``sample(weights, x, key)`` is its reading with a random key, for functions that have one.
     """
 
-    __slots__ = ("_identity", "_memo", "call", "init", "input", "key", "name", "sample", "where")
+    __slots__ = (
+        "_identity",
+        "_memo",
+        "call",
+        "init",
+        "input",
+        "key",
+        "name",
+        "sample",
+        "text",
+        "where",
+    )
 
     def __init__(
         self,
@@ -34,8 +46,10 @@ class Function:
         input: Type | None = None,
         init: Callable[[jax.Array, Any], Any] | None = None,
         sample: Callable[[Any, Any, jax.Array], Any] | None = None,
+        text: str | None = None,
     ) -> None:
         self.call = call
+        self.text = text
         self.sample = sample
         self.key = key
         self.name = name
@@ -54,7 +68,7 @@ class Function:
         return hash(self.key)
 
     def __repr__(self) -> str:
-        return f"<function {self.name}: {types.show(self.input)}>"
+        return self.text or f"<function {self.name}: {types.show(self.input)}>"
 
     def output(self, weights: Type, input: Type) -> Type:
         """The type of ``call(weights, x)`` for ``x`` of type ``input``; nothing is computed.

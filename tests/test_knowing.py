@@ -13,8 +13,11 @@ import lamda as lm
 import lamda.kinds
 import lamda.term
 from lamda.kinds import Iterate, Remat, Scan, Switch, Until, Vmap
+from lamda.lift.arithmetic import beside, negative, pair
+from lamda.lift.plain import python
 from lamda.rebuild import rebuild
 from lamda.term import IDENTITY, Branch, Compose, Control, Named, Pick, sequence
+from lamda.types import ArrayType
 
 f, g, h = (dense(4, 4, i, name) for i, name in enumerate("fgh"))
 relu = lm.lift(jax.nn.relu)
@@ -32,8 +35,18 @@ kinds = st.one_of(
     st.sampled_from([Remat(), Scan(), Switch(), Until(), Vmap()]),
 )
 leaves = st.one_of(
-    st.builds(Pick, st.one_of(st.integers(-2, 2), st.text("ab'\\", max_size=3))), st.just(IDENTITY)
+    st.builds(Pick, st.one_of(st.integers(-2, 2), st.text("ab'\\", max_size=3))),
+    st.just(IDENTITY),
+    st.sampled_from(
+        [
+            lm.lift(jnp.tanh).term,
+            lm.lift(jax.nn.relu, input="float32[b, 4]", name="r").term,
+            lm.fn(lambda x: 2.5 / x @ -x + x, input="float32[3, 3]").term,
+        ]
+    ),
 )
+SCOPE = vars(lamda.term) | vars(lamda.kinds)
+SCOPE |= {f.__name__: f for f in (python, pair, beside, negative, ArrayType)}
 
 
 def _larger(inner):
@@ -51,13 +64,13 @@ terms = st.recursive(leaves, _larger, max_leaves=8)
 
 
 @given(terms)
-def test_terms_without_functions_are_written_as_they_are_made(term):
-    assert eval(repr(term), vars(lamda.term) | vars(lamda.kinds)) == term
+def test_terms_are_written_as_they_are_made(term):
+    assert eval(repr(term), SCOPE) == term
 
 
 @given(terms)
 def test_terms_are_hashable(term):
-    assert hash(term) == hash(eval(repr(term), vars(lamda.term) | vars(lamda.kinds)))
+    assert hash(term) == hash(eval(repr(term), SCOPE))
 
 
 WRITTEN = {

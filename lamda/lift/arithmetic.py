@@ -27,7 +27,8 @@ def pair(name: str) -> Function:
     """``pair("divide")`` is ``(x, y) -> x / y``."""
     function = OPERATORS[name]
     key = ("operator", name)
-    return Function(lambda _, x: function(x[0], x[1]), key=key, name=name, where="lamda")
+    return Function(lambda _, x: function(x[0], x[1]), key=key, name=name, where="lamda",
+                    text=f"pair({name!r})")  # fmt: skip
 
 
 def beside(name: str, number: complex, left: bool) -> Function:
@@ -43,11 +44,13 @@ def _beside(name: str, number: complex, text: str, left: bool) -> Function:
     def call(_: Any, x: Any) -> Any:
         return function(number, x) if left else function(x, number)
 
-    return Function(call, key=("operator", name, text, left), name=name, where="lamda")
+    made = f"beside({name!r}, {text}, {left})"
+    key = ("operator", name, text, left)
+    return Function(call, key=key, name=name, where="lamda", text=made)
 
 
 @cache
 def negative() -> Function:
     """``x -> -x``."""
     key = ("operator", "negative")
-    return Function(lambda _, x: -x, key=key, name="negative", where="lamda")
+    return Function(lambda _, x: -x, key=key, name="negative", where="lamda", text="negative()")

@@ -1,6 +1,9 @@
 """Plain functions: of ``x``, or of ``(weights, x)``."""
 
+import importlib
 import inspect
+import operator
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +36,37 @@ def plain(
         where=where,
         input=input,
         sample=_Sampled(function, takes_weights) if is_random(function) else None,
+        text=_text(function, weights=takes_weights, input=input, name=name),
     )
+
+
+def python(
+    path: str, *, weights: bool = False, input: Type | None = None, name: str | None = None
+) -> Function:
+    """The lifted form of the function at ``module:name``: what ``repr`` of it says.
+
+    >>> python("jax.numpy:tanh")
+    python('jax.numpy:tanh')
+
+    Raises ImportError, AttributeError where there is no such function.
+    """
+    module, _, names = path.partition(":")
+    function = operator.attrgetter(names)(importlib.import_module(module))
+    return plain(function, weights, input=input, name=name, where=path)
+
+
+def _text(function: Callable[..., Any], **given: Any) -> str | None:
+    """The call of :func:`python` that makes it again, if it can be imported."""
+    module = getattr(function, "__module__", None)
+    names = getattr(function, "__qualname__", None)
+    try:
+        found = operator.attrgetter(str(names))(sys.modules[str(module)])
+    except (AttributeError, KeyError):
+        return None
+    if found is not function or module == "__main__":
+        return None
+    options = [f"{key}={value!r}" for key, value in given.items() if value]
+    return f"python({', '.join([repr(f'{module}:{names}'), *options])})"
 
 
 def is_random(function: Callable[..., Any]) -> bool:
