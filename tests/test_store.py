@@ -30,6 +30,8 @@ MODELS = {
     "a frozen backbone": lm.branch(a=lm.fine_tune_head(f, g), b=lm.fine_tune_head(f, h)),
     "picks and pairs": f >> (g & h) >> lm.pick(1),
     "tied parts": f >> lm.branch(g, g),
+    "shared parts": lm.add(f >> tanh, f >> tanh) >> lm.branch(g, g >> lm.identity, tanh >> g),
+    "an untyped part at two types": f >> tanh >> g >> tanh,
     "whole numbers": lm.lift(lambda w, x: w["rows"][w["ids"]] + x[0, 0],
                              {"rows": jnp.ones((4, 2)), "ids": jnp.arange(3)},
                              input="float32[b, 4]"),
@@ -227,3 +229,13 @@ def test_a_failed_write_leaves_nothing_behind(store, monkeypatch):
     monkeypatch.undo()
     assert sorted(store.path.rglob("*")) == before
     assert store.get("m").address == f.address
+
+
+def test_a_tower_of_shared_parts_is_kept_as_it_is_shared(store):
+    tower = dense(4, 4, 3, "t")
+    for _ in range(30):
+        tower = lm.add(tower, tower)
+    store.put(tower, ref="m")
+    back = store.get("m")
+    assert back.address == tower.address
+    assert len(store.record("m")["term"]) < 200

@@ -6,13 +6,14 @@ portable StableHLO with its derivative: no Python code is stored.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
 import numpy as np
 
-from lamda import check, errors, program, types
+from lamda import errors, program, types
+from lamda.check import infer
 from lamda.function import Function
 from lamda.kinds import KINDS
 from lamda.model import Model
@@ -20,6 +21,7 @@ from lamda.receipt import Receipt
 from lamda.store.blobs import Blobs
 from lamda.tensor import Tensor, Weights, header
 from lamda.term import Branch, Compose, Control, Lift, Named, Pick, Slot, Term, Token
+from lamda.types import Type
 
 VERSION = 1
 
@@ -28,16 +30,20 @@ WHERE = "a store"
 
 
 def write(model: Model, blobs: Blobs) -> dict[str, Any]:
-    """The record of a model, whose blobs are put beside it."""
+    """The record of a model, whose blobs are put beside it.
+
+    The term is a list of nodes, each after those that it is made of; the last is the whole. A part
+    that is shared is there once for each type that it is used at.
+    """
     writer = _Writer(model, blobs)
-    term = writer.term(model.term)
+    writer.node(model.term, model.require_input())
     return {
         "version": VERSION,
         "address": model.address,
         "name": model.name,
         "input": types.to_json(model.input or ()),
         "output": types.to_json(model.output or ()),
-        "term": term,
+        "term": writer.nodes,
         "functions": writer.functions,
         "receipt": None if model.receipt is None else model.receipt.to_json(),
         "slots": writer.slots,
@@ -46,42 +52,51 @@ def write(model: Model, blobs: Blobs) -> dict[str, Any]:
 
 class _Writer:
     def __init__(self, model: Model, blobs: Blobs) -> None:
+        self.model = model
         self.blobs = blobs
+        self.nodes: list[list[Any]] = []
         self.functions: list[dict[str, Any]] = []
         self.slots = [self._slot(model, slot) for slot in model.slots]
         self._places = {slot: i for i, slot in enumerate(model.slots)}
-        self._tokens = {slot.token: i for i, slot in enumerate(model.slots)}
-        self._types: list[tuple[types.Type, types.Type]] = []
-        self._known: dict[Any, int] = {}
-        assert model.input is not None
+        self._written: dict[Hashable, tuple[int, Type]] = {}
+        self._known: dict[Hashable, int] = {}
 
-        def weights(lift: Lift, input: types.Type) -> types.Type:
-            type = model.weights_type(lift, input)
-            self._types.append((type, input))
-            return type
+    def node(self, term: Term, input: Type) -> tuple[int, Type]:
+        """The number of a term's node, written if it is new, and what it gives for ``input``."""
+        at = id(term), types.plain(input)
+        if at not in self._written:
+            entry, output = self._entry(term, input)
+            self.nodes.append(entry)
+            self._written[at] = len(self.nodes) - 1, output
+        return self._written[at]
 
-        check.infer(model.term, model.input, weights)
-        self._uses = iter(self._types)
-
-    def term(self, term: Term) -> list[Any]:
-        """The term as nested lists; functions and slots by number."""
+    def _entry(self, term: Term, input: Type) -> tuple[list[Any], Type]:
+        output = infer(term, input, self.model.weights_type).output
         match term:
             case Lift(function, slot):
-                weights, input = next(self._uses)
+                taken = input if function.input is None else function.input
+                weights = self.model.weights_type(term, taken)
                 place = None if slot is None else self._places[slot]
-                return ["lift", self._function(function, weights, input), place]
+                return ["lift", self._function(function, weights, taken), place], output
             case Compose(parts):
-                return ["compose", *map(self.term, parts)]
+                numbers, type = [], input
+                for part in parts:
+                    number, type = self.node(part, type)
+                    numbers.append(number)
+                return ["compose", *numbers], output
             case Branch(parts, names):
-                return ["branch", None if names is None else list(names), *map(self.term, parts)]
+                numbers = [self.node(part, input)[0] for part in parts]
+                return ["branch", None if names is None else list(names), *numbers], output
             case Pick(key):
-                return ["pick", key]
+                return ["pick", key], output
             case Named(name, inner):
-                return ["named", name, self.term(inner)]
+                return ["named", name, self.node(inner, input)[0]], output
             case Control(kind, bodies):
-                return ["control", list(kind.key), *map(self.term, bodies)]
+                taken = kind.inputs(input, len(bodies))
+                numbers = [self.node(b, t)[0] for b, t in zip(bodies, taken, strict=True)]
+                return ["control", list(kind.key), *numbers], output
 
-    def _function(self, function: Function, weights: types.Type, input: types.Type) -> int:
+    def _function(self, function: Function, weights: Type, input: Type) -> int:
         key = (function, function.name, types.plain(weights), types.plain(input))
         if key not in self._known:
             self._known[key] = len(self.functions)
@@ -137,6 +152,13 @@ def _read(record: dict[str, Any], blobs: Blobs, pred: Callable[[], Model | None]
     slots = [Slot(tokens[s["token"]], bool(s["frozen"])) for s in record["slots"]]
     structures: dict[int, Any] = {}
 
+    terms: list[Term] = []
+
+    def made(number: int) -> Term:
+        if not 0 <= number < len(terms):
+            raise ValueError(f"node {len(terms)} is made of node {number}, which is not before it")
+        return terms[number]
+
     def term(node: list[Any]) -> Term:
         match node:
             case ["lift", function, None]:
@@ -145,18 +167,20 @@ def _read(record: dict[str, Any], blobs: Blobs, pred: Callable[[], Model | None]
                 structures[slot] = types.from_json(record["functions"][function]["weights"])
                 return Lift(functions[function], slots[slot])
             case ["compose", *parts]:
-                return Compose(tuple(map(term, parts)))
+                return Compose(tuple(map(made, parts)))
             case ["branch", names, *parts]:
-                return Branch(tuple(map(term, parts)), names and tuple(names))
+                return Branch(tuple(map(made, parts)), names and tuple(names))
             case ["pick", key]:
                 return Pick(key)
             case ["named", name, inner]:
-                return Named(str(name), term(inner))
+                return Named(str(name), made(inner))
             case ["control", [kind, *parameters], *bodies]:
-                return Control(KINDS[kind](*map(_tuples, parameters)), tuple(map(term, bodies)))
+                return Control(KINDS[kind](*map(_tuples, parameters)), tuple(map(made, bodies)))
         raise ValueError(f"{node!r} is no term")
 
-    built = term(record["term"])
+    for node in record["term"]:
+        terms.append(term(node))
+    built = terms[-1]
     bound = {
         slots[place]: Weights(
             jax.tree.structure(tree, is_leaf=types.is_array),
