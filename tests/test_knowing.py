@@ -12,6 +12,7 @@ from parts import dense
 import lamda as lm
 import lamda.kinds
 import lamda.term
+from lamda.combinators.joined import joined
 from lamda.kinds import Iterate, Remat, Scan, Switch, Until, Vmap
 from lamda.lift.arithmetic import beside, negative, pair
 from lamda.lift.plain import python
@@ -42,11 +43,18 @@ leaves = st.one_of(
             lm.lift(jnp.tanh).term,
             lm.lift(jax.nn.relu, input="float32[b, 4]", name="r").term,
             lm.fn(lambda x: 2.5 / x @ -x + x, input="float32[3, 3]").term,
+            lm.residual(lm.lift(jnp.tanh)).term,
+            lm.multiply(lm.identity, lm.identity).term,
+            lm.concat(lm.identity, lm.identity, axis=0).term,
+            lm.stack(lm.identity, lm.identity).term,
+            lm.ensemble([lm.identity, lm.identity]).term,
+            lm.ensemble([lm.identity, lm.identity], reduce="max").term,
+            lm.mixture(lm.identity, [lm.identity, lm.identity]).term,
         ]
     ),
 )
 SCOPE = vars(lamda.term) | vars(lamda.kinds)
-SCOPE |= {f.__name__: f for f in (python, pair, beside, negative, ArrayType)}
+SCOPE |= {f.__name__: f for f in (python, pair, beside, negative, joined, ArrayType)}
 
 
 def _larger(inner):

@@ -122,7 +122,8 @@ def join(
 def builtin(name: str, call: Callable[[Any, Any], Any], *parameters: int | str) -> Model:
     """A lifted function of the language itself, equal to every other of its name."""
     key = ("join", name, *parameters)
-    function = Function(call, key=key, name=name, where="lamda")
+    text = f"joined({', '.join(map(repr, key[1:]))})"  # lamda/combinators/joined.py
+    function = Function(call, key=key, name=name, where="lamda", text=text)
     return Model(Lift(function), {}, None, None, where=made_at())
 
 
