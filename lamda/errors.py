@@ -293,7 +293,6 @@ BAD_TEXT = (
 )
 
 FIT_DATA = "data is (inputs, targets), two trees of arrays with the same first axis; got {given}"
-FIT_TYPES = "the {what} of the data are {given}, and {name} needs {wanted}"
 FIT_FROZEN = "{name} has nothing to train: every weight is frozen, or it has none"
 FIT_LOSS = "loss(prediction, target) must give one number; it gave {given}"
 FIT_NAN = (
@@ -315,5 +314,3 @@ NOT_SUCCESSOR = (
 BAD_BLOB = "blob {digest} of {path} is damaged: {why}. Fetch it again, or restore it from a copy."
 NO_BLOB = "blob {digest} is not in {path}. Fetch it again, or restore it from a copy."
 BAD_CONFIG = "{digest} is not a model that this lamda reads: {why}"
-
-NEED_EXTRA = "{what} needs {package}: pip install 'lamda[{extra}]'"

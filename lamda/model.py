@@ -193,7 +193,9 @@ class Model:
         return self._content(slot) if known else slot.token
 
     def _content(self, slot: Slot) -> Hashable:
-        return self.environment[slot].digests
+        # With the tree, for equal tensors under other names are not what a function asks for.
+        bound = self.environment[slot]
+        return bound.structure, bound.digests
 
     def require_closed(self) -> None:
         if self.open:

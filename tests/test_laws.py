@@ -126,6 +126,16 @@ def test_frozen_parts_of_equal_content_are_one():
     assert len(model.program.nodes) == 3
 
 
+def test_equal_tensors_under_other_names_are_not_mixed_up():
+    ones = jnp.ones(4)
+    scale = lm.lift(lambda w, x: x * w["k"], {"k": ones}, input="float32[b, 4]", name="scale")
+    shift = lm.lift(lambda w, x: x + w["z"], {"z": ones}, input="float32[b, 4]", name="shift")
+    for model in (scale >> shift, lm.freeze(scale >> shift)):
+        np.testing.assert_array_equal(model(x), x + 1)
+        np.testing.assert_array_equal(lm.compile(model, batch=3)(x), x + 1)
+        assert model.address != (shift >> scale).address
+
+
 def test_a_successor_has_the_same_program():
     model = lm.freeze(f) >> g
     successor = lm.succ(model, jax.tree.map(lambda w: w + 1, model.weights))
