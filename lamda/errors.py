@@ -311,6 +311,10 @@ NOT_SUCCESSOR = (
     "{ref} is at {head}, and {new} is not its successor (its predecessor is {pred}). Put "
     "lm.succ(store.get({ref!r}), model), or use another ref."
 )
+KEPT_OTHERWISE = (
+    "{address} is in {path} already, with other parts frozen, and a store keeps one record of a "
+    "function. Put it into another store, or freeze after store.get."
+)
 BAD_BLOB = "blob {digest} of {path} is damaged: {why}. Fetch it again, or restore it from a copy."
 NO_BLOB = "blob {digest} is not in {path}. Fetch it again, or restore it from a copy."
 BAD_CONFIG = "{digest} is not a model that this lamda reads: {why}"

@@ -239,3 +239,12 @@ def test_a_tower_of_shared_parts_is_kept_as_it_is_shared(store):
     back = store.get("m")
     assert back.address == tower.address
     assert len(store.record("m")["term"]) < 200
+
+
+def test_what_is_frozen_is_not_lost_silently(store):
+    model = f >> tanh >> g
+    store.put(model, ref="m")
+    with pytest.raises(lm.StoreError, match="already, with other parts frozen"):
+        store.put(lm.freeze(model), ref="frozen")
+    assert "frozen" not in store.refs()
+    assert store.put(model >> lm.identity, ref="again") == model.address

@@ -82,7 +82,9 @@ class Store:
         before = pred(model)
         if ref is not None:
             self._require_successor(ref, address, before)
-        if not self._version(address).exists():
+        if self._version(address).exists():
+            self._require_as_kept(model)
+        else:
             self._write(model, None if before is None else self.put(before))
         if ref is not None:
             with self._locked():
@@ -98,6 +100,20 @@ class Store:
             raise errors.SuccessionError(
                 errors.NOT_SUCCESSOR.format(ref=ref, head=head, new=address, pred=from_)
             )
+
+    def _require_as_kept(self, model: Model) -> None:
+        """Raises StoreError where the function is kept with other parts frozen: one record each."""
+        kept = {
+            (t["digest"], s["frozen"])
+            for s in self.record(model.address)["slots"]
+            for t in s["tensors"]
+        }
+        given = {
+            (t.digest, slot.frozen) for slot in model.slots for t in model.environment[slot].tensors
+        }
+        if kept != given:
+            text = errors.KEPT_OTHERWISE.format(address=model.address, path=self.path)
+            raise errors.StoreError(text)
 
     def _write(self, model: Model, before: str | None) -> None:
         entry = record.write(model, self._blobs) | {"pred": before}
