@@ -18,8 +18,8 @@ test: setup data  ## run every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: bench
-bench: setup  ## time the normal form, the compiled programs, and rolling
-	@for each in normal zero_cost rolling; do $(BIN)/python benchmarks/$$each.py || exit; done
+bench: setup  ## time the normal form, the compiled programs, rolling, and the laws
+	@for each in normal zero_cost rolling laws; do $(BIN)/python benchmarks/$$each.py || exit; done
 
 .PHONY: check
 check: setup  ## format, lint and types

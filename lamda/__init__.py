@@ -4,6 +4,8 @@ A model is a pure function with weights. Compose models like functions, address 
 compile the composition with XLA, deploy it as a stateless handler.
 """
 
+import sys as _sys
+
 import lamda.pytree as _pytree  # noqa: F401 - models become pytrees
 from lamda.abstraction import fn as fn
 from lamda.combinators import add as add
@@ -68,3 +70,8 @@ from lamda.surgery import split_at as split_at
 from lamda.versions import pred as pred
 from lamda.versions import succ as succ
 from lamda.versions import who as who
+
+if "hypothesis" in _sys.modules:  # it was imported first, and knew no Model then
+    from lamda_hooks.hypothesis import models as _models
+
+    _models()

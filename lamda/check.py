@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from lamda import dims, errors, types
 from lamda.dims import Dim
+from lamda.kind import Kind
 from lamda.term import Branch, Compose, Control, Lift, Named, Pick, Term
 from lamda.types import Type
 from lamda.unify import Unifier
@@ -44,45 +45,73 @@ class Inferred:
 
 def infer(term: Term, input: Type, weights: Weights, giver: Place = INPUT) -> Inferred:
     """The output type of a term for an input type. Raises MismatchError where parts do not fit."""
-    match term:
-        case Lift():
-            return _lift(term, input, weights, giver)
-        case Compose(parts):
-            output, sizes = input, {}
-            for part in parts:
-                step = infer(part, output, weights, giver)
-                output, sizes = step.output, _then(sizes, step.sizes, input)
-                giver = place(part, giver.where)
-            return Inferred(output, sizes)
-        case Branch(parts, names):
-            sizes, outputs = {}, []
-            found: dict[Hashable, Inferred] = {}  # a part that is there twice is looked at once
-            for part in parts:
-                given = types.substitute(input, sizes)
-                at = id(part), types.plain(given)
-                if at not in found:
-                    found[at] = infer(part, given, weights, giver)
-                step = found[at]
-                outputs = [types.substitute(o, step.sizes) for o in outputs] + [step.output]
-                sizes = _then(sizes, step.sizes, input)
-            tree = tuple(outputs) if names is None else dict(zip(names, outputs, strict=True))
-            return Inferred(tree, sizes)
-        case Pick(key):
-            return Inferred(_pick(key, input, giver))
-        case Named(_, inner):
-            return infer(inner, input, weights, giver)
-        case Control(kind, bodies):
-            sizes, outputs = {}, []
-            for number, body in enumerate(bodies):
-                given = types.substitute(input, sizes)
-                with _made_by([(giver, given)]):
-                    taken = kind.inputs(given, len(bodies))[number]
-                step = infer(body, taken, weights, giver)
-                outputs = [types.substitute(o, step.sizes) for o in outputs] + [step.output]
-                sizes = _then(sizes, step.sizes, input)
-            inside = [place(body, giver.where) for body in bodies]
-            with _made_by(list(zip(inside, outputs, strict=True))):
-                return Inferred(kind.output(types.substitute(input, sizes), outputs), sizes)
+    return _Inference(weights).of(term, input, giver)
+
+
+class _Inference:
+    """One inference: a part that is one object in several places is looked at once for a type."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self.found: dict[Hashable, Inferred] = {}
+
+    def of(self, term: Term, input: Type, giver: Place) -> Inferred:
+        at = id(term), types.plain(input)
+        if at not in self.found:
+            self.found[at] = self.new(term, input, giver)
+        return self.found[at]
+
+    def new(self, term: Term, input: Type, giver: Place) -> Inferred:
+        match term:
+            case Lift():
+                return _lift(term, input, self.weights, giver)
+            case Compose(parts):
+                return self.compose(parts, input, giver)
+            case Branch(parts, names):
+                outputs, sizes = self.beside(parts, input, giver, lambda given, _: given)
+                tree = tuple(outputs) if names is None else dict(zip(names, outputs, strict=True))
+                return Inferred(tree, sizes)
+            case Pick(key):
+                return Inferred(_pick(key, input, giver))
+            case Named(_, inner):
+                return self.of(inner, input, giver)
+            case Control(kind, bodies):
+                return self.control(kind, bodies, input, giver)
+
+    def compose(self, parts: tuple[Term, ...], input: Type, giver: Place) -> Inferred:
+        output, sizes = input, {}
+        for part in parts:
+            step = self.of(part, output, giver)
+            output, sizes = step.output, _then(sizes, step.sizes, input)
+            giver = place(part, giver.where)
+        return Inferred(output, sizes)
+
+    def control(self, kind: Kind, bodies: tuple[Term, ...], input: Type, giver: Place) -> Inferred:
+        def taken(given: Type, number: int) -> Type:
+            with _made_by([(giver, given)]):
+                return kind.inputs(given, len(bodies))[number]
+
+        outputs, sizes = self.beside(bodies, input, giver, taken)
+        inside = [place(body, giver.where) for body in bodies]
+        with _made_by(list(zip(inside, outputs, strict=True))):
+            return Inferred(kind.output(types.substitute(input, sizes), outputs), sizes)
+
+    def beside(
+        self,
+        parts: tuple[Term, ...],
+        input: Type,
+        giver: Place,
+        taken: Callable[[Type, int], Type],
+    ) -> tuple[list[Type], dict[str, Dim]]:
+        """What parts of one input give: each is ``taken(input, number)``."""
+        sizes: dict[str, Dim] = {}
+        outputs: list[Type] = []
+        for number, part in enumerate(parts):
+            given = taken(types.substitute(input, sizes), number)
+            step = self.of(part, given, giver)
+            outputs = [types.substitute(o, step.sizes) for o in outputs] + [step.output]
+            sizes = _then(sizes, step.sizes, input)
+        return outputs, sizes
 
 
 def place(term: Term, where: str) -> Place:
@@ -101,25 +130,39 @@ def first(term: Term, where: str) -> Place:
 
 def declared(term: Term) -> Type | None:
     """The input type that a term declares, or ``None`` where its first parts take what comes."""
-    match term:
-        case Lift(function, _):
-            return function.input
-        case Compose(parts) if parts:
-            return declared(parts[0])
-        case Named(_, inner):
-            return declared(inner)
-        case Control(kind, bodies):
-            return kind.declared([declared(body) for body in bodies])
-        case Branch(parts, _):
-            known = [(p, t) for p in parts if (t := declared(p)) is not None]
-            if not known:
+    found: dict[int, Type | None] = {}
+
+    def of(term: Term) -> Type | None:
+        if id(term) not in found:  # what is one object in several places is looked at once
+            found[id(term)] = new(term)
+        return found[id(term)]
+
+    def new(term: Term) -> Type | None:
+        match term:
+            case Lift(function, _):
+                return function.input
+            case Compose(parts) if parts:
+                return of(parts[0])
+            case Named(_, inner):
+                return of(inner)
+            case Control(kind, bodies):
+                return kind.declared([of(body) for body in bodies])
+            case Branch(parts, _):
+                return _common([(p, t) for p in parts if (t := of(p)) is not None])
+            case _:
                 return None
-            term, common = known[0]
-            for part, type in known[1:]:
-                common = branch_input((first(term, ""), common), (first(part, ""), type))
-            return common
-        case _:
-            return None
+
+    return of(term)
+
+
+def _common(known: Sequence[tuple[Term, Type]]) -> Type | None:
+    """The one input type that parts declare."""
+    if not known:
+        return None
+    (term, common), *rest = known
+    for part, type in rest:
+        common = branch_input((first(term, ""), common), (first(part, ""), type))
+    return common
 
 
 def branch_input(left: tuple[Place, Type], right: tuple[Place, Type]) -> Type:

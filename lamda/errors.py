@@ -50,6 +50,10 @@ class SuccessionError(LamdaError, ValueError):
     """A version is not a successor of the one that a ref names."""
 
 
+class LawError(LamdaError, AssertionError):
+    """A law does not hold."""
+
+
 MISMATCH = """\
 {left} does not compose with {right}:
   {left} gives {given}
@@ -307,6 +311,10 @@ BAD_REF = (
     "{ref!r} is no name for a ref: letters, digits, '.', '_', '-' and '/', beginning with a "
     "letter or digit, no '..', at most 128 characters"
 )
+REF_INSIDE = (
+    "{ref!r} can not stand beside {other!r}, for a ref is no folder of refs: use another name, "
+    "such as {ref!r} with '-' for '/'"
+)
 NOT_SUCCESSOR = (
     "{ref} is at {head}, and {new} is not its successor (its predecessor is {pred}). Put "
     "lm.succ(store.get({ref!r}), model), or use another ref."
@@ -318,3 +326,48 @@ KEPT_OTHERWISE = (
 BAD_BLOB = "blob {digest} of {path} is damaged: {why}. Fetch it again, or restore it from a copy."
 NO_BLOB = "blob {digest} is not in {path}. Fetch it again, or restore it from a copy."
 BAD_CONFIG = "{digest} is not a model that this lamda reads: {why}"
+
+LAW_BROKEN = """\
+the law "{name}" is broken:
+  {statement}
+at the level of {level}. {why}"""
+LAW_WHERE = 'in the law "{name}": {statement}'
+SIDES = "One side is\n  {left}\nand the other\n  {right}"
+APART = "At {path} they are {ulps:.3g} units in the last place apart, and {allowed} are allowed."
+UNREACHABLE = (
+    "no term goes from {input} to {output}: a named dimension of the output must be one of the "
+    "input. Name the dimension in the input, or write a number in the output"
+)
+OPERAND_CHANGED = "operand {place} has changed: its {what} was\n  {before}\nand is\n  {after}"
+OPERAND_RETURNED = "what was made is operand {place} itself: {name}"
+NOT_REFUSED = "{what} was not refused"
+NOT_SAID = "the message was\n  {error}\nand does not say\n  {text}"
+BAD_SUBJECT = (
+    "laws are checked of a model, a combinator, or a strategy of models, and not of {value!r}"
+)
+CHECK_MODULE = (
+    "{what!r}: there is no module {module!r}, here or among what is installed. Say MODULE:NAME "
+    "with a dot for each folder and without .py, as in models.text:encoder"
+)
+CHECK_NAME = "module {module!r} has no {name!r}; the models and strategies in it are {choices}"
+CHECK_SUITE = "there is no suite {given!r}; the suites are {known}"
+NO_TESTING = (
+    "laws are checked with Hypothesis and pytest, and {name} is not installed: "
+    "pip install 'lamda[testing]'"
+)
+
+RECOMPILED = (
+    "nothing was to be compiled here, and XLA compiled {names}. New weights of one structure "
+    "compile nothing; another structure, type or size does, and so does a function that is made "
+    "anew. Run it once before, and look at lm.diff of the two models."
+)
+GOLDEN_MISSING = """\
+there is no golden address of {name!r} in {file}.
+Run pytest --lamda-write-golden, look at what it wrote, and commit the file."""
+GOLDEN_CHANGED = """\
+the address of {name!r} has changed, from {wanted} to {given}.
+An address never changes meaning, so this is another function: its program, a weight, a constant \
+or a type has changed. If this is meant, run pytest --lamda-write-golden, and commit {file}."""
+GOLDEN_VERSION = """\
+the hashing version of lamda is {version}, and {file} was written with {at}: every address has \
+changed. Run pytest --lamda-write-golden, and commit the file."""

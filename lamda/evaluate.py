@@ -7,19 +7,23 @@ from typing import Any
 import jax
 
 from lamda.function import Function
+from lamda.kind import Kind
 from lamda.normal import Graph, Node, is_wire
 from lamda.rolled import Rolled
 
 
-def run(graph: Graph, weights: Sequence[Any], x: Any, key: jax.Array | None = None) -> Any:
+def run(
+    graph: Graph, weights: Sequence[Any], x: Any, key: jax.Array | None = None, drawn: int = 0
+) -> Any:
     """The value of a graph: every application once, in order.
 
     ``weights`` has one tree of arrays for each of ``graph.slots``. Pure JAX: any transformation
     may go over it.
 
-    With a ``key``, functions that are random draw from it, each from the key folded with its place
-    in the graph: a part that is shared draws once, and brackets change nothing. The body of a
-    control draws the same in each of its rounds.
+    With a ``key``, functions that are random draw from it, each from the key folded with how many
+    were drawn before it (``drawn`` before the first): a part that is shared draws once, and neither
+    brackets nor marks that leave no trace change anything. The body of any other control draws the
+    same in each of its rounds.
     """
     given = jax.tree.leaves(x)
     values: list[list[Any]] = []
@@ -31,32 +35,37 @@ def run(graph: Graph, weights: Sequence[Any], x: Any, key: jax.Array | None = No
             is_leaf=is_wire,
         )
 
-    for place, node in enumerate(graph.nodes):
+    for node in graph.nodes:
         own = [weights[slot] for slot in node.slots]
-        drawn = jax.random.fold_in(key, place) if key is not None and random(node) else None
-        values.append(jax.tree.leaves(_apply(node, own, at(node.argument), drawn)))
+        values.append(jax.tree.leaves(_apply(node, own, at(node.argument), key, drawn)))
+        drawn += draws(node)
     return at(graph.output)
 
 
-def random(node: Node) -> bool:
-    """Whether a node draws from a key, or a body of it does."""
+def draws(node: Node) -> int:
+    """How many keys a node takes: one for what is random, those of its body for a mark on it."""
     if isinstance(node.op, Function):
-        return node.op.sample is not None
-    return any(random(inner) for body in node.bodies for inner in body.nodes)
+        return int(node.op.sample is not None)
+    inside = sum(draws(inner) for body in node.bodies for inner in body.nodes)
+    return inside if isinstance(node.op, Kind) and node.op.transparent else min(inside, 1)
 
 
-def _apply(node: Node, weights: Sequence[Any], argument: Any, key: jax.Array | None) -> Any:
+def _apply(
+    node: Node, weights: Sequence[Any], argument: Any, key: jax.Array | None, drawn: int
+) -> Any:
     """The value of one node."""
     if isinstance(node.op, Function):
         own = weights[0] if weights else ()
         if key is not None and node.op.sample is not None:
-            return node.op.sample(own, argument, key)
+            return node.op.sample(own, argument, jax.random.fold_in(key, drawn))
         return node.op.call(own, argument)
     if isinstance(node.op, Rolled):
         return node.op.run(partial(run, node.bodies[0]), weights, argument)
+    if key is not None and draws(node) and not node.op.transparent:
+        key, drawn = jax.random.fold_in(key, drawn), 0
     bodies, taken = [], 0
     for body in node.bodies:
         own = weights[taken : taken + len(body.slots)]
-        bodies.append(partial(run, body, own, key=key))
+        bodies.append(partial(run, body, own, key=key, drawn=drawn))
         taken += len(own)
     return node.op.run(bodies, argument)

@@ -70,6 +70,15 @@ class Function:
     def __repr__(self) -> str:
         return self.text or f"<function {self.name}: {types.show(self.input)}>"
 
+    @property
+    def known(self) -> dict[Any, Any]:
+        """What tracing it has told, by types."""
+        return self._memo
+
+    def share(self, known: dict[Any, Any]) -> None:
+        """Share what tracing tells with the functions that compute the same."""
+        self._memo = known
+
     def output(self, weights: Type, input: Type) -> Type:
         """The type of ``call(weights, x)`` for ``x`` of type ``input``; nothing is computed.
 
@@ -148,6 +157,10 @@ class Function:
         """The StableHLO of ``call`` on flat weights: ``(list of arrays, x) -> y``."""
         return _export(self, types.flat(weights), types.flat(input))
 
+    def serialise(self, weights: Type, input: Type) -> bytes:
+        """The same with its derivative, as a store keeps it."""
+        return _serialised(self, types.flat(weights), types.flat(input))
+
     def digest(self, weights: Type, input: Type) -> Digest:
         """What the function computes, at the type it declares or else at ``input``."""
         input = self.input if self.input is not None else input
@@ -167,6 +180,11 @@ def _export(function: Function, weights: types.Flat, input: types.Flat) -> jax.e
     type = jax.tree.unflatten(*input)
     arguments = list(types.structs(flat, scope)), types.structs(type, scope)
     return function._run(lambda: program.export(call, *arguments), type)
+
+
+@lru_cache(maxsize=1024)
+def _serialised(function: Function, weights: types.Flat, input: types.Flat) -> bytes:
+    return program.serialise(_export(function, weights, input))
 
 
 @lru_cache(maxsize=1024)

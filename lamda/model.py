@@ -253,7 +253,7 @@ class Model:
         """The model with the weights of a tree like :attr:`weights`. Raises SpecError otherwise."""
         old = self.weights
         _require_like(self.name, old, weights)
-        return self.with_weights(weights)
+        return self.with_weights(jax.tree.map(_array, weights))
 
     def with_weights(self, weights: Any) -> "Model":
         """As :meth:`replace_weights`, unchecked: whatever a transformation puts in the tree."""
@@ -353,6 +353,11 @@ class Model:
 @partial(jax.jit, static_argnums=0)
 def _run(graph: Graph, weights: list[Any], x: Any, key: jax.Array | None) -> Any:
     return evaluate.run(graph, weights, x, key)
+
+
+def _array(leaf: Any) -> Any:
+    """A leaf of weights as an array, where it is a number of Python."""
+    return jax.numpy.asarray(leaf) if isinstance(leaf, bool | int | float | complex) else leaf
 
 
 def _at(tree: Any, path: tuple[str, ...]) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from lamda.model import Model
-from lamda.term import Branch, Compose, Control, Lift, Named, Pick, Term, Token
+from lamda.term import Branch, Compose, Control, Lift, Named, Pick, Slot, Term
 
 
 class _Frame:
@@ -26,7 +26,7 @@ class _Frame:
     def key(self) -> Hashable:
         """Equal for models of one structure, whatever their weights and wherever they were made."""
         if self._key is None:
-            places = {t: i for i, t in enumerate(dict.fromkeys(s.token for s in self.model.slots))}
+            places = {slot: i for i, slot in enumerate(self.model.slots)}
             term = _outline(self.model.term, places)
             bound = [(s.frozen, self.model.environment[s]) for s in self.model.slots]
             fixed = [
@@ -45,7 +45,7 @@ class _Frame:
         return hash(self.key())
 
 
-def _outline(term: Term, places: Mapping[Token, int]) -> Hashable:
+def _outline(term: Term, places: Mapping[Slot, int]) -> Hashable:
     """The structure of a term, each part of it once, with its variables by their places."""
     numbers: dict[Hashable, int] = {}
     seen: dict[int, int] = {}
@@ -58,7 +58,7 @@ def _outline(term: Term, places: Mapping[Token, int]) -> Hashable:
     def entry(term: Term) -> Hashable:
         match term:
             case Lift(function, slot):
-                return "lift", function, slot and (places[slot.token], slot.frozen)
+                return "lift", function, slot and (places[slot], slot.frozen)
             case Compose(parts):
                 return "compose", *map(number, parts)
             case Branch(parts, names):

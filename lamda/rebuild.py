@@ -1,6 +1,6 @@
 """Rebuilding: the model of a term, whose types are found anew from what its parts declare."""
 
-from lamda import check, types
+from lamda import check, errors, types
 from lamda.combinators.branch import branch
 from lamda.combinators.compose import compose
 from lamda.errors import made_at
@@ -13,7 +13,8 @@ def rebuild(term: Term, environment: Environment, input: Type | None = None) -> 
     """``rebuild(m.term, m.environment, m.input)`` is ``m``.
 
     ``environment`` may hold more than the term needs, and the model keeps what it needs. ``input``
-    is what the term is given, used where its first parts declare nothing.
+    is what the term is given, used where its first parts declare nothing, or declare more than is
+    given and do not fit at that.
 
     >>> import jax.numpy as jnp, lamda as lm
     >>> f = lm.lift(jnp.sin, input="float32[b]") >> lm.lift(jnp.cos)
@@ -22,7 +23,13 @@ def rebuild(term: Term, environment: Environment, input: Type | None = None) -> 
 
     Raises MismatchError where the parts do not fit.
     """
-    return typed(_declared(term, environment, {}), input)
+    try:
+        return typed(_declared(term, environment, {}), input)
+    except errors.MismatchError:
+        if input is None:
+            raise
+        bound = {slot: environment[slot] for slot in slots(term) if slot in environment}
+        return typed(Model(term, bound, None, None, where=made_at()), input)
 
 
 def typed(model: Model, input: Type | None) -> Model:

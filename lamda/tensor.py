@@ -48,7 +48,7 @@ class Tensor:
     """Whether it can be differentiated."""
 
     def __init__(self, array: Any, digest: str | None = None) -> None:
-        self.array = array
+        self.array = array = _strong(array)
         self.floating = bool(jnp.issubdtype(array.dtype, jnp.inexact))
         self._digest = digest
 
@@ -57,7 +57,7 @@ class Tensor:
         if array is self.array:
             return self
         new = Tensor.__new__(Tensor)
-        new.array, new.floating, new._digest = array, self.floating, None
+        new.array, new.floating, new._digest = _strong(array), self.floating, None
         return new
 
     @property
@@ -90,6 +90,11 @@ class Tensor:
     def nbytes(self) -> int:
         """Bytes of the numbers."""
         return int(self.array.size) * jnp.dtype(self.array.dtype).itemsize
+
+
+def _strong(array: Any) -> Any:
+    """The array with the type that it says: one of a Python number is weak, and traced apart."""
+    return array.astype(array.dtype) if getattr(array, "weak_type", False) else array
 
 
 def header(type: ArrayType, nbytes: int) -> bytes:

@@ -80,6 +80,8 @@ class Unifier:
             self._bound[a] = b
         elif is_name(b[1]):
             self._bound[b] = a
+        elif a[1] == b[1]:  # one expression of the names of either part: they agree where those do
+            return all(self._dims((a[0], n), (b[0], n)) for n in dims.names(a[1]))
         else:
             return self._name(a) == self._name(b)
         return True

@@ -31,7 +31,7 @@ def test_serve_imports_neither_jax_nor_lamda_nor_numpy(module):
 
 # An arrow goes from each room only to rooms that stand later in this list.
 ROOMS = (
-    "fit", "compile", "store", "diff", "table", "draw", "abstraction", "lift", "surgery",
+    "testing", "fit", "compile", "store", "diff", "table", "draw", "abstraction", "lift", "surgery",
     "rebuild", "combinators", "versions", "pytree", "close", "model", "receipt", "roll",
     "evaluate", "address", "normal", "steps", "uses", "check", "unify", "term", "kinds", "kind",
     "rolled", "function", "digest", "program", "purity", "outside", "tensor", "types", "dims",
@@ -49,7 +49,8 @@ def test_arrows_go_one_way():
         text = file.read_text()
         found = re.findall(r"^from lamda\.(\w+)", text, re.M)
         for line in re.findall(r"^from lamda import (.+)$", text, re.M):
-            found += [name.strip() for name in line.strip("()").split(",") if name.strip()]
+            names = (name.split(" as ")[0].strip() for name in line.strip("()").split(","))
+            found += [name for name in names if name]
         for other in found:
             assert other == room or ROOMS.index(other) > ROOMS.index(room), f"{file}: {other}"
 
@@ -57,10 +58,26 @@ def test_arrows_go_one_way():
 def test_lamda_imports_no_extra():
     loaded = modules_after("import lamda")
     # JAX itself imports cloudpickle where it is installed.
-    extras = {"flax", "optax", "tqdm", "tokenizers", "uvicorn", "safetensors"}
+    extras = {
+        "hypothesis",
+        "pytest",
+        "flax",
+        "optax",
+        "tqdm",
+        "tokenizers",
+        "uvicorn",
+        "safetensors",
+    }
     assert not loaded & extras
 
 
 def test_flax_is_not_imported_to_lift_a_function():
     code = "import lamda as lm; lm.lift(lambda x: x, input='float32[b]')"
     assert "flax" not in modules_after(code)
+
+
+@pytest.mark.parametrize("module", ["lamda_hooks.pytest", "lamda_hooks.hypothesis"])
+def test_what_other_tools_load_imports_neither_jax_nor_lamda(module):
+    loaded = modules_after(f"import {module}")
+    assert module in loaded
+    assert not loaded & {"jax", "jaxlib", "lamda", "numpy", "hypothesis"}

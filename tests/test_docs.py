@@ -40,6 +40,6 @@ def test_links_lead_somewhere():
 
 def test_every_law_names_a_test_that_is_there():
     named = re.findall(r"`(tests/\w+\.py)::(\w+)`", (ROOT / "docs" / "laws.md").read_text())
-    assert len(named) > 40
+    assert len(named) > 5
     for file, test in named:
         assert f"def {test}(" in (ROOT / file).read_text(), f"{file}::{test}"

@@ -3,11 +3,11 @@
 The addresses of these models are committed in ``golden_addresses.json``. Where one changes, every
 stored address of such a model is lost, so a change is a decision: raise ``VERSION`` in
 ``lamda/address.py``, say so under Changed in CHANGELOG.md, and write the file anew by
-``python tests/test_golden.py --write``. Weights are made of ``arange``, by no random numbers.
+``pytest tests/test_golden.py --lamda-write-golden``. Weights are made of ``arange``, by no random
+numbers.
 """
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,10 +19,6 @@ import lamda as lm
 from lamda.address import VERSION
 
 FILE = Path(__file__).with_name("golden_addresses.json")
-MESSAGE = """\
-the address of {name!r} has changed, from {wanted} to {given}.
-An address never changes meaning. If this is meant, raise VERSION in lamda/address.py (it is \
-{version}), say so under Changed in CHANGELOG.md, and run: python tests/test_golden.py --write"""
 
 
 def numbers(*shape: int, dtype: str = "float32") -> jax.Array:
@@ -111,10 +107,6 @@ TERMS: dict[str, Callable[[], lm.Model]] = {
 }  # fmt: skip
 
 
-def addresses() -> dict[str, str]:
-    return {name: make().address for name, make in TERMS.items()}
-
-
 def test_the_file_names_every_term():
     told = json.loads(FILE.read_text())
     assert told["version"] == VERSION, "the hashing version has changed: write the file anew"
@@ -123,10 +115,8 @@ def test_the_file_names_every_term():
 
 
 @pytest.mark.parametrize("name", TERMS)
-def test_addresses_are_as_committed(name):
-    wanted, given = json.loads(FILE.read_text())["addresses"][name], TERMS[name]().address
-    said = MESSAGE.format(name=name, wanted=wanted, given=given, version=VERSION)
-    assert given == wanted, said
+def test_addresses_are_as_committed(name, golden_address):
+    golden_address(name, TERMS[name]())
 
 
 SAME = {("dense", "dense, frozen")}
@@ -138,10 +128,3 @@ def test_all_are_different_but_for_the_laws():
         if address in seen:
             assert (seen[address], name) in SAME
         seen.setdefault(address, name)
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] != ["--write"]:
-        raise SystemExit("usage: python tests/test_golden.py --write")
-    FILE.write_text(json.dumps({"version": VERSION, "addresses": addresses()}, indent=2) + "\n")
-    print(f"{len(TERMS)} addresses written to {FILE}")

@@ -112,6 +112,9 @@ def test_freezing_in_one_model_changes_no_other():
     moved = lm.succ(both, jax.tree.map(lambda w: w + 1, both.weights))
     np.testing.assert_array_equal(moved(x)[1], f(x))
     assert not np.array_equal(moved(x)[0], f(x))
+    assert jax.tree.structure(moved) == jax.tree.structure(both)
+    summed = jax.tree.map(jnp.add, both, moved)  # as an optimiser adds its updates
+    np.testing.assert_array_equal(summed(x)[1], f(x))
 
 
 def test_whole_numbers_are_not_trained():
@@ -138,6 +141,27 @@ def test_new_weights_are_not_traced_again():
         model = lm.succ(model, jax.tree.map(lambda w: w + 1, model.weights))
         model(x)
     assert Seen.traced == once
+
+
+def test_weights_of_python_numbers_are_not_traced_again():
+    def product(w, x):
+        return x * w
+
+    seen = []
+    part = lm.lift(product, 2.0, input="float32[n]")
+    part(jnp.ones(3))
+
+    def listen(event, seconds, **_):
+        seen.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for new in (np.float32(3), jnp.float32(3), jnp.asarray(3.0), 3.0):
+            assert lm.succ(part, new)(jnp.ones(3)).tolist() == [3, 3, 3]
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert [event for event in seen if event.endswith("trace_duration")] == []
+    assert lm.succ(part, 3.0).address == lm.succ(part, jnp.float32(3)).address
 
 
 def test_versions_are_successors():

@@ -38,6 +38,7 @@ SPELLINGS = {
     "identities": lm.identity >> f >> lm.identity >> drop >> g >> lm.lift(dropout, name="z") >> h,
     "a branch": lm.branch(model, f) >> lm.pick(0),
     "named": lm.named(f >> drop, "front") >> g >> drop >> h,
+    "computed again": f >> lm.remat(drop >> lm.remat(g)) >> lm.lift(dropout, name="z") >> h,
     "remembered": lm.fn(lambda x: h(drop(g(drop(f(x)))))),
 }
 

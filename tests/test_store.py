@@ -13,6 +13,7 @@ import safetensors.numpy
 from parts import dense, rows
 
 import lamda as lm
+from lamda.testing.crash import watching
 
 f, g, h = dense(4, 8, 0, "f"), dense(8, 2, 1, "g"), dense(8, 3, 2, "h")
 tanh = lm.lift(jnp.tanh)
@@ -248,3 +249,27 @@ def test_what_is_frozen_is_not_lost_silently(store):
         store.put(lm.freeze(model), ref="frozen")
     assert "frozen" not in store.refs()
     assert store.put(model >> lm.identity, ref="again") == model.address
+
+
+def test_a_function_that_its_own_lineage_holds_is_kept_as_it_was_first(store):
+    moved = lm.succ(f, jax.tree.map(lambda w: w + 1, f.weights))
+    back = lm.succ(moved, f.weights)
+    same = lm.succ(f, f.weights)
+    assert store.put(back, ref="m") == store.put(same, ref="m") == f.address
+    assert [v.who for v in store.log("m")] == [f.address]
+    assert [v.who for v in store.log(moved.address)] == [moved.address, f.address]
+
+
+def test_a_ref_is_no_folder_of_refs(store):
+    store.put(f, ref="a/b")
+    for ref in ("a", "a/b/c"):
+        with pytest.raises(lm.SpecError, match=f"'{ref}' can not stand beside 'a/b'"):
+            store.put(f, ref=ref)
+    assert set(store.refs()) == {"a/b"}
+
+
+def test_directories_survive_a_power_cut(tmp_path):
+    with watching(tmp_path) as cuts:
+        lm.Store(tmp_path / "deep" / "store").put(f, ref="a/b")
+    kept = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert set(cuts[-1].sure) == kept

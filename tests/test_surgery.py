@@ -276,6 +276,13 @@ def test_what_does_not_fit_is_refused():
         lm.select(deep, "f").set(jnp.tanh)
 
 
+def test_what_takes_any_input_keeps_the_one_it_has():
+    model = rebuild(Named("one", lm.pick(0).term), {}, (f.input, f.input))
+    _, inside = places(model.term)
+    changed = lm.Selection(model, (inside,), "inside").set(lm.pick(1))
+    assert repr(changed) == "<one: (float32[b, 4], float32[b, 4]) -> float32[b, 4]>"
+
+
 # --- the lens laws, on small terms ---
 
 total = lm.lift(lambda v: v[0] + v[1], name="add")
@@ -344,3 +351,16 @@ def test_a_thousand_parts_are_cut_in_time():
 def test_changing_what_is_not_there_is_refused(change):
     with pytest.raises(lm.MissingError, match="'nothing'"):
         change(dense(4, 4, 0, "f"))
+
+
+def test_what_declares_more_than_it_is_given_is_cut_and_grafted_as_it_is_given():
+    two = lm.identity.init(jax.random.key(0), "float32[2]")
+    each = lm.vmap(lm.lift(jnp.tanh, input="float32[]"))
+    model = lm.lift(jnp.sin, input="float32[2]") >> lm.named(
+        lm.add(lm.const(jnp.ones(2)), two >> each), "sum"
+    )
+    sine = lm.lift(jnp.sin)
+    assert lm.graft(model, sine, "sum").term == (model[0] >> sine >> model[1]).term
+    assert rebuild(model.term, model.environment, model.input).address == model.address
+    with pytest.raises(lm.MismatchError, match="add joins what is of one type"):
+        lm.graft(model, lm.lift(lambda x: x[:1]), "sum")

@@ -91,3 +91,8 @@ def test_names_flow_both_ways():
 
 def test_expressions_are_substituted():
     assert show(substitute(typeof("float32[2*b, b + t]"), {"b": 3})) == "float32[6, t + 3]"
+
+
+def test_one_expression_of_names_agrees_with_itself():
+    doubled = lm.lift(lambda x: x * 2, input="float32[2*b, 3]")
+    assert (doubled >> doubled).output == types.typeof("float32[2*b, 3]")

@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 import jax
@@ -124,7 +124,14 @@ def builtin(name: str, call: Callable[[Any, Any], Any], *parameters: int | str) 
     key = ("join", name, *parameters)
     text = f"joined({', '.join(map(repr, key[1:]))})"  # lamda/combinators/joined.py
     function = Function(call, key=key, name=name, where="lamda", text=text)
+    function.share(_traced(key))
     return Model(Lift(function), {}, None, None, where=made_at())
+
+
+@cache
+def _traced(key: tuple[int | str, ...]) -> dict[Any, Any]:
+    """What is known of the joins of one key: the next of them is not traced again."""
+    return {}
 
 
 def leafwise(call: Callable[[Sequence[Any]], Any]) -> Callable[[Any], Any]:

@@ -35,7 +35,7 @@ def named(f: Model, name: str) -> Model:
 
 def _called(function: Function, name: str) -> Function:
     """The same function under another name."""
-    return Function(
+    renamed = Function(
         function.call,
         key=function.key,
         name=name,
@@ -44,3 +44,5 @@ def _called(function: Function, name: str) -> Function:
         init=function.init,
         sample=function.sample,
     )
+    renamed.share(function.known)
+    return renamed

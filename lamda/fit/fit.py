@@ -75,7 +75,7 @@ def fit(
     step = _step(model, back, loss, optimizer, jax.random.key_impl(key))
     state = (model.weights, optimizer.init(model.weights), features, targets)
     # Keys up to the number of epochs order the examples; what is random draws from the last one.
-    draw = jax.random.fold_in(key, DRAW) if any(map(evaluate.random, back.nodes)) else None
+    draw = jax.random.fold_in(key, DRAW) if any(map(evaluate.draws, back.nodes)) else None
     drawn = None if draw is None else jax.random.key_data(draw)
     receipt = _receipt(model, data, step, (*state, drawn), (key, steps, min(batch, count)))
     batches = _batches(key, count, batch, steps)

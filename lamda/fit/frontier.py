@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from lamda.evaluate import random
+from lamda.evaluate import draws
 from lamda.normal import Graph, Wire, is_wire
 from lamda.types import ArrayType, leaves
 
@@ -22,7 +22,7 @@ def cut(graph: Graph) -> tuple[Graph, Graph]:
     constant: list[bool] = []
     for node in graph.nodes:
         wires = _wires(node.argument)
-        own = all(graph.slots[place].frozen for place in node.slots) and not random(node)
+        own = all(graph.slots[place].frozen for place in node.slots) and not draws(node)
         fixed.append(own and all(w.node < 0 or fixed[w.node] for w in wires))
         constant.append(fixed[-1] and all(w.node >= 0 and constant[w.node] for w in wires))
     ahead = [i for i, still in enumerate(fixed) if still]

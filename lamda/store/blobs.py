@@ -111,9 +111,17 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def make_directory(directory: Path) -> None:
+    """Make a directory, and those above it, where they are not; their names survive a power cut."""
+    new = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in new:
+        sync_directory(path.parent)
+
+
 def write_file(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
     """Replace a file in one durable step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     with replacing(path.parent / f".{secrets.token_hex(8)}.tmp", path) as file:
         for chunk in (data,) if isinstance(data, bytes) else data:
             file.write(chunk)

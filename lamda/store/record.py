@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lamda import errors, program, types
+from lamda import errors, types
 from lamda.check import infer
 from lamda.function import Function
 from lamda.kinds import KINDS
@@ -59,6 +59,7 @@ class _Writer:
         self.slots = [self._slot(model, slot) for slot in model.slots]
         self._places = {slot: i for i, slot in enumerate(model.slots)}
         self._written: dict[Hashable, tuple[int, Type]] = {}
+        self._equal: dict[Hashable, int] = {}
         self._known: dict[Hashable, int] = {}
 
     def node(self, term: Term, input: Type) -> tuple[int, Type]:
@@ -66,8 +67,11 @@ class _Writer:
         at = id(term), types.plain(input)
         if at not in self._written:
             entry, output = self._entry(term, input)
-            self.nodes.append(entry)
-            self._written[at] = len(self.nodes) - 1, output
+            # Terms that are equal are one node, whichever objects they are.
+            place = self._equal.setdefault((repr(entry), types.plain(input)), len(self.nodes))
+            if place == len(self.nodes):
+                self.nodes.append(entry)
+            self._written[at] = place, output
         return self._written[at]
 
     def _entry(self, term: Term, input: Type) -> tuple[list[Any], Type]:
@@ -100,14 +104,13 @@ class _Writer:
         key = (function, function.name, types.plain(weights), types.plain(input))
         if key not in self._known:
             self._known[key] = len(self.functions)
-            exported = function.export(weights, input)
             self.functions.append(
                 {
                     "name": function.name,
                     "input": types.to_json(input),
                     "weights": types.to_json(weights),
                     "digest": function.digest(weights, input).value,
-                    "program": self.blobs.put([program.serialise(exported)]),
+                    "program": self.blobs.put([function.serialise(weights, input)]),
                 }
             )
         return self._known[key]

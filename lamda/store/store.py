@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from lamda import errors
 from lamda.model import Model
 from lamda.store import record
-from lamda.store.blobs import Blobs, write_file
+from lamda.store.blobs import Blobs, make_directory, write_file
 from lamda.versions import pred
 
 # Media types of the OCI image specification and of the CNCF ModelPack specification.
@@ -57,7 +57,7 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._blobs = Blobs(self.path)
-        self._blobs.directory.mkdir(parents=True, exist_ok=True)
+        make_directory(self._blobs.directory)
         layout = self.path / "oci-layout"
         if not layout.exists():
             write_file(layout, b'{"imageLayoutVersion":"1.0.0"}')
@@ -81,17 +81,31 @@ class Store:
         address = model.address
         before = pred(model)
         if ref is not None:
+            self._require_place(ref)
             self._require_successor(ref, address, before)
-        if self._version(address).exists():
-            self._require_as_kept(model)
-        else:
-            self._write(model, None if before is None else self.put(before))
+        self._keep(model, before)
         if ref is not None:
             with self._locked():
                 self._require_successor(ref, address, before)
                 write_file(self.path / "refs" / ref, address.encode())
                 self._index()
         return address
+
+    def _keep(self, model: Model, before: Model | None) -> None:
+        """Write a version that is not here, after those before it."""
+        version = self._version(model.address)
+        kept = None if before is None or version.exists() else self.put(before)
+        # One of those may be the same function, trained away and back: what is here stays.
+        if version.exists():
+            self._require_as_kept(model)
+        else:
+            self._write(model, kept)
+
+    def _require_place(self, ref: str) -> None:
+        """Raises SpecError where a ref is a folder of another, or inside of one."""
+        for other in self.refs():
+            if other.startswith(f"{ref}/") or ref.startswith(f"{other}/"):
+                raise errors.SpecError(errors.REF_INSIDE.format(ref=ref, other=other))
 
     def _require_successor(self, ref: str, address: str, before: Model | None) -> None:
         head = self.refs().get(ref)

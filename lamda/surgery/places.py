@@ -145,7 +145,7 @@ def put(model: Model, edits: Mapping[tuple[int, ...], Edit]) -> Model:
             return typed(branch(**kept) if named else branch(*kept.values()), model.input)
         case Named(name, _):
             (inner,) = (m or identity for m in _each(model, edits))
-            return inner.derive(Named(name, inner.term), inner.environment)
+            return typed(inner.derive(Named(name, inner.term), inner.environment), model.input)
         case Control(kind, _):
             bodies = [m or identity for m in _each(model, edits)]
             bound = {s: w for body in bodies for s, w in body.environment.items()}

@@ -71,7 +71,11 @@ def graft(model: Model, part: Model, at: int | str) -> Model:
     Raises MismatchError where it does not fit, MissingError where no part has the name.
     """
     left, right = split_at(model, at)
-    return compose(left, part, rebuild(right.term, right.environment))
+    body = compose(left, part)
+    # What comes after takes what it is given now, and not what it was given before.
+    known = body.output is not None
+    free = right.derive(right.term, right.environment, input=None, output=None)
+    return compose(body, free if known else rebuild(right.term, right.environment))
 
 
 def _by_name(model: Model, name: str) -> Model:
