@@ -17,6 +17,10 @@ demo: setup  ## fetch a real model and real texts, and run the main example
 test: setup data  ## run every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+.PHONY: laws
+laws: setup  ## check every law at 100 examples, and those that compile at 10; an hour
+	LAWS=100 $(BIN)/python -m pytest -n 2 tests/testing/test_laws_hold.py
+
 .PHONY: bench
 bench: setup  ## time the normal form, the compiled programs, rolling, and the laws
 	@for each in normal zero_cost rolling laws; do $(BIN)/python benchmarks/$$each.py || exit; done

@@ -91,11 +91,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_setup(item: pytest.Item) -> None:
     _listen(item.config)
     law, most = _law(item), item.config.getoption("lamda_max_compiles")
-    if law is None or most is None or law.tier.value != "xla":
+    if law is None or law.tier.value != "xla":
         return
-    if len(item.config.stash[COMPILES]) >= most:
+    _keep_compiled(item.config)
+    if most is not None and len(item.config.stash[COMPILES]) >= most:
         item.user_properties.append(("lamda_skipped", "compiles spent"))
         pytest.skip(f"a law of tier xla, and --lamda-max-compiles={most} are done")
+
+
+def _keep_compiled(config: pytest.Config) -> None:
+    """Let JAX keep what it compiles in pytest's cache, unless it keeps it somewhere already."""
+    if not hasattr(config, "cache"):
+        return
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+        jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("lamda-xla")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        compilation_cache.reset_cache()  # it is asked once whether there is one
 
 
 @pytest.hookimpl(wrapper=True)

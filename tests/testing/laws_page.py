@@ -32,7 +32,7 @@ def suites() -> Iterator[str]:
         yield from (f"\n### {name}{parents}\n", said(suite), "")
         yield from ("| law | says | level | tier |", "|---|---|---|---|")
         for law in suite.laws:
-            says = law.statement.replace("|", "\\|")
+            says = law.statement.replace("|", "\\|").replace("](", "]\\(")
             yield f"| {law} | {says} | {law.level.value} | {law.tier.value} |"
 
 

@@ -4,47 +4,17 @@ from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
-import pytest
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from parts import dense, rows
 
 import lamda as lm
 from lamda.testing.draw import Draw, Subject
-from lamda.testing.law import Law, collect
-from lamda.testing.level import Tier
 from lamda.testing.observe import differentiable, operations, state, tensors, total, traced
 from lamda.testing.strategies.lineage import versions
-from lamda.testing.suites.freeze import FREEZE
-from lamda.testing.suites.surgery import SURGERY
-from lamda.testing.suites.versions import VERSIONS
-from lamda.testing.suites.weights import WEIGHTS
 from lamda.testing.weighted import weighted
 
-LAWS = collect([WEIGHTS, FREEZE, SURGERY, VERSIONS])
-EXAMPLES = {Tier.ABSTRACT: 5, Tier.NUMPY: 5, Tier.XLA: 2}
-
 f, g = dense(4, 4, 0, "f"), dense(4, 2, 1, "g")
-
-
-@pytest.mark.parametrize("law", LAWS, ids=str)
-def test_laws_hold_of_the_language(law: Law):
-    check(law, Subject.of(), EXAMPLES[law.tier])
-
-
-@pytest.mark.parametrize("law", [law for law in LAWS if law.tier is not Tier.XLA], ids=str)
-@pytest.mark.parametrize("model", [lm.freeze(f) >> lm.branch(g, f)], ids=str)
-def test_laws_hold_of_a_model_of_ones_own(model: lm.Model, law: Law):
-    check(law, Subject.of(model), 1)
-
-
-def check(law: Law, subject: Subject, examples: int) -> None:
-    @settings(max_examples=examples, deadline=None, database=None)
-    @given(st.data())
-    def holds(data):
-        law.check(Draw(data, subject))
-
-    holds()
 
 
 # --- lineages ---

@@ -48,6 +48,14 @@ def a_combinator_reads_no_weights(draw: Draw):
         raise broken(errors.SIDES.format(left=repr(g.program), right=repr(h.program)))
 
 
+@law("c(named(g, n)) = c(g), whatever models called n were given before", Level.ADDRESS)
+def a_combinator_reads_no_names(draw: Draw):
+    c, f = taken(draw)
+    g = draw.like(f)
+    c(lm.named(f, "part"))
+    return c(lm.named(g, "part")), c(lm.named(g, "other"))
+
+
 @law("the value of c(f) has the type that c(f) says", Level.TYPE, Tier.NUMPY)
 def a_combinator_gives_what_it_says(draw: Draw):
     c, f = taken(draw)
@@ -80,6 +88,7 @@ COMBINATOR = Suite(
         a_combinator_is_a_function,
         a_combinator_respects_equality,
         a_combinator_reads_no_weights,
+        a_combinator_reads_no_names,
         a_combinator_gives_what_it_says,
     ),
 )
