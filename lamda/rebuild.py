@@ -45,6 +45,16 @@ def typed(model: Model, input: Type | None) -> Model:
     )
 
 
+def narrowed(model: Model, input: Type | None) -> Model:
+    """The model at an input type that is less than what it declares, where it fits at that."""
+    if model.input is None or input is None:
+        return typed(model, input)
+    try:
+        return typed(model.derive(model.term, model.environment, input=None), input)
+    except errors.MismatchError:
+        return model
+
+
 def _declared(term: Term, environment: Environment, made: dict[int, Model]) -> Model:
     """The model of a term with the types that its parts declare; a shared term is made once."""
     if id(term) not in made:

@@ -364,3 +364,12 @@ def test_what_declares_more_than_it_is_given_is_cut_and_grafted_as_it_is_given()
     assert rebuild(model.term, model.environment, model.input).address == model.address
     with pytest.raises(lm.MismatchError, match="add joins what is of one type"):
         lm.graft(model, lm.lift(lambda x: x[:1]), "sum")
+
+
+def test_surgery_keeps_the_type_of_the_model():
+    two = lm.identity.init(jax.random.key(0), "int32[2]")
+    model = two >> lm.vmap(lm.lift(jnp.negative, input="int32[]"))
+    changed = lm.select(model, jnp.negative).insert(before=lm.identity)
+    assert repr(changed) == repr(model) and changed.address == model.address
+    wider = lm.select(f >> relu, "relu").set(lm.lift(jnp.tanh))
+    assert repr(wider).endswith(": float32[b, 4] -> float32[b, 4]>")

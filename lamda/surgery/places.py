@@ -7,11 +7,11 @@ may be a run of several parts, for a composition inside of a longer one leaves n
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from lamda import check
+from lamda import check, errors
 from lamda.combinators.branch import branch
 from lamda.combinators.compose import compose, identity
 from lamda.model import Model
-from lamda.rebuild import rebuild, typed
+from lamda.rebuild import narrowed, rebuild, typed
 from lamda.term import Branch, Compose, Control, Named, Term, distinct
 
 
@@ -130,7 +130,14 @@ class Edit(NamedTuple):
 
 
 def put(model: Model, edits: Mapping[tuple[int, ...], Edit]) -> Model:
-    """The model with parts replaced, by their ways. Raises MismatchError where they do not fit."""
+    """The model with parts replaced, by their ways, at its type where they fit at that.
+
+    Raises MismatchError where they do not fit.
+    """
+    return narrowed(_put(model, edits), model.input)
+
+
+def _put(model: Model, edits: Mapping[tuple[int, ...], Edit]) -> Model:
     if () in edits:
         return compose(*edits[()].new) if edits[()].new else identity
     if not edits:
@@ -164,7 +171,7 @@ def _each(model: Model, edits: Mapping[tuple[int, ...], Edit]) -> Iterator[Model
     for i, part in enumerate(parts(model)):
         inside = _inside(edits, i)
         gone = () in inside and not inside[()].new
-        yield None if gone else put(_bare(part), inside)
+        yield None if gone else _put(_bare(part), inside)
 
 
 def _in_composition(model: Model, edits: Mapping[tuple[int, ...], Edit]) -> list[Model]:
@@ -177,11 +184,14 @@ def _in_composition(model: Model, edits: Mapping[tuple[int, ...], Edit]) -> list
         else:
             # Only the first part needs to be told its input; the others find it in what they get.
             part = _bare(known[i]) if made else known[i]
-            made.append(put(part, _inside(edits, i)))
+            made.append(_put(part, _inside(edits, i)))
             i += 1
     return made
 
 
 def _bare(part: Model) -> Model:
     """A part with the types that it declares, free to be given something else."""
-    return rebuild(part.term, part.environment)
+    try:
+        return rebuild(part.term, part.environment)
+    except errors.MismatchError:  # at what its parts declare it does not fit, but where it stands
+        return part.derive(part.term, part.environment, input=None, output=None)
