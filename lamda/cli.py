@@ -189,17 +189,22 @@ def _show(chosen: argparse.Namespace) -> None:
     sides = (types.show(types.from_json(record[side])) for side in ("input", "output"))
     print(record["name"])
     print(f"  who     {record['address']}")
-    print(f"  pred    {record['pred'] or 'none: the first version'}")
+    print(f"  pred    {_address(record['pred']) or 'none: the first version'}")
     for side, text in zip(("input", "output"), sides, strict=True):
         print(f"  {side:<7} {text}")
     if "slots" in record:
         print(textwrap.indent(tabulate(_rows(record)), "  "))
     if chosen.svg:
-        from lamda.store.blobs import write_file
+        from lamda.store.files import write_file
 
         drawing = _store(chosen).get(chosen.ref).draw()
         write_file(Path(chosen.svg).absolute(), drawing.encode())
         print(f"  drawn   {chosen.svg}")
+
+
+def _address(pred: str | dict[str, str] | None) -> str | None:
+    """The address of the version before, as a record or a manifest of a bundle tells it."""
+    return pred["address"] if isinstance(pred, dict) else pred
 
 
 def _rows(record: dict[str, Any]) -> list[Any]:

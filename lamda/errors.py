@@ -319,10 +319,33 @@ NOT_SUCCESSOR = (
     "{ref} is at {head}, and {new} is not its successor (its predecessor is {pred}). Put "
     "lm.succ(store.get({ref!r}), model), or use another ref."
 )
-KEPT_OTHERWISE = (
-    "{address} is in {path} already, with other parts frozen, and a store keeps one record of a "
-    "function. Put it into another store, or freeze after store.get."
+REF_IN_REF = (
+    "{ref} can not be a ref: a part of its name is a ref already, or other refs begin with it and "
+    "'/'. Choose another name."
 )
+BAD_REF_FILE = (
+    "{path} is no ref: it holds {text!r}, and not the digest of a manifest. Write that digest into "
+    "it again, or remove the file; the versions themselves are not touched by this."
+)
+BAD_DIGEST = "{digest!r} is no digest: sha256: and 64 hexadecimal digits"
+OTHER_BYTES = "bytes that should have the digest {digest} have {found}: nothing was kept"
+NOT_PICKLED = (
+    "the source of {name}, made at {at}, can not be kept: {error}. Put without source=True: the "
+    "program of the function is kept in any case."
+)
+NOT_RESTORED = (
+    "the source that is kept does not load: {error}. Get it without trust_source=True: its program "
+    "needs no source."
+)
+OTHER_SOURCE = (
+    "the source that is kept of {name} is not the function whose program is kept; it has the "
+    "digest {digest}. Get it without trust_source=True, and find out who wrote this."
+)
+TRUSTED_SOURCE = (
+    "running the Python source that {path} keeps with {address}: whoever wrote it can do here what "
+    "you can do"
+)
+NO_EXTRA = "this needs {package}: pip install 'lamda[{extra}]'"
 BAD_BLOB = "blob {digest} of {path} is damaged: {why}. Fetch it again, or restore it from a copy."
 NO_BLOB = "blob {digest} is not in {path}. Fetch it again, or restore it from a copy."
 BAD_CONFIG = "{digest} is not a model that this lamda reads: {why}"

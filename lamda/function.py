@@ -21,6 +21,7 @@ class Function:
     ``init(key, x)`` makes its weights, for functions that are lifted open.
     ``text`` is Python that makes it again, where there is some: its ``repr``.
     ``sample(weights, x, key)`` is its reading with a random key, for functions that have one.
+    ``stored()`` is its serialised program, at the type it declares, where it was read from one.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class Function:
         "key",
         "name",
         "sample",
+        "stored",
         "text",
         "where",
     )
@@ -47,10 +49,12 @@ class Function:
         init: Callable[[jax.Array, Any], Any] | None = None,
         sample: Callable[[Any, Any, jax.Array], Any] | None = None,
         text: str | None = None,
+        stored: Callable[[], bytes] | None = None,
     ) -> None:
         self.call = call
         self.text = text
         self.sample = sample
+        self.stored = stored
         self.key = key
         self.name = name
         self.where = where
@@ -69,15 +73,6 @@ class Function:
 
     def __repr__(self) -> str:
         return self.text or f"<function {self.name}: {types.show(self.input)}>"
-
-    @property
-    def known(self) -> dict[Any, Any]:
-        """What tracing it has told, by types."""
-        return self._memo
-
-    def share(self, known: dict[Any, Any]) -> None:
-        """Share what tracing tells with the functions that compute the same."""
-        self._memo = known
 
     def output(self, weights: Type, input: Type) -> Type:
         """The type of ``call(weights, x)`` for ``x`` of type ``input``; nothing is computed.
@@ -157,9 +152,11 @@ class Function:
         """The StableHLO of ``call`` on flat weights: ``(list of arrays, x) -> y``."""
         return _export(self, types.flat(weights), types.flat(input))
 
-    def serialise(self, weights: Type, input: Type) -> bytes:
-        """The same with its derivative, as a store keeps it."""
-        return _serialised(self, types.flat(weights), types.flat(input))
+    def program(self, weights: Type, input: Type) -> bytes:
+        """The serialised StableHLO of :meth:`export`, with its derivative."""
+        if self.stored is not None:
+            return self.stored()
+        return program.serialise(self.export(weights, input))
 
     def digest(self, weights: Type, input: Type) -> Digest:
         """What the function computes, at the type it declares or else at ``input``."""
@@ -180,11 +177,6 @@ def _export(function: Function, weights: types.Flat, input: types.Flat) -> jax.e
     type = jax.tree.unflatten(*input)
     arguments = list(types.structs(flat, scope)), types.structs(type, scope)
     return function._run(lambda: program.export(call, *arguments), type)
-
-
-@lru_cache(maxsize=1024)
-def _serialised(function: Function, weights: types.Flat, input: types.Flat) -> bytes:
-    return program.serialise(_export(function, weights, input))
 
 
 @lru_cache(maxsize=1024)

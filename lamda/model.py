@@ -83,6 +83,14 @@ class Model:
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"models are immutable: {name} can not be deleted")
 
+    def remember(self, what: Hashable, value: Any) -> None:
+        """Keep what is known of this model and costs to find out: it is a value, and stays true."""
+        self._memo[what] = value
+
+    def remembered(self, what: Hashable) -> Any:
+        """What :meth:`remember` kept; ``None`` where nothing was."""
+        return self._memo.get(what)
+
     # --- what it is ---
 
     @property

@@ -8,7 +8,8 @@ blob in the store and the checksum of a file that any tool can read are one numb
 
 import hashlib
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax.core
@@ -41,35 +42,61 @@ SAFETENSORS = {
 class Tensor:
     """One array of a model's weights; two tensors are one when their digests are."""
 
-    __slots__ = ("_digest", "array", "floating")
+    __slots__ = ("_array", "_digest", "_load", "_type", "floating")
 
-    array: Any
     floating: bool
     """Whether it can be differentiated."""
 
     def __init__(self, array: Any, digest: str | None = None) -> None:
-        self.array = array = _strong(array)
+        self._array = array
+        self._load: Callable[[], Any] | None = None
+        self._type: ArrayType | None = None
         self.floating = bool(jnp.issubdtype(array.dtype, jnp.inexact))
         self._digest = digest
 
+    @classmethod
+    def lazy(cls, type: ArrayType, digest: str, load: Callable[[], Any]) -> "Tensor":
+        """A tensor whose array is loaded where it is used first."""
+        new = cls.__new__(cls)
+        new._array, new._load, new._type, new._digest = None, load, type, digest
+        new.floating = bool(jnp.issubdtype(type.dtype, jnp.inexact))
+        return new
+
+    @property
+    def array(self) -> Any:
+        """The array, or what a transformation put in its place."""
+        load = self._load
+        if load is not None:
+            self._array = load()
+            self._load = None
+        return self._array
+
+    @property
+    def traced(self) -> bool:
+        """Whether it is inside of a JAX transformation, where numbers have no values."""
+        return isinstance(self._array, jax.core.Tracer)
+
     def put(self, array: Any) -> "Tensor":
         """The tensor in the same place with another array, or what a transformation puts there."""
-        if array is self.array:
+        if self._load is None and array is self._array:
             return self
         new = Tensor.__new__(Tensor)
-        new.array, new.floating, new._digest = _strong(array), self.floating, None
+        new._array, new._load, new._type, new._digest = array, None, None, None
+        new.floating = self.floating
         return new
 
     @property
     def type(self) -> ArrayType:
         """dtype and shape."""
-        return ArrayType(jnp.dtype(self.array.dtype).name, tuple(self.array.shape))
+        if self._type is not None:
+            return self._type
+        return ArrayType(jnp.dtype(self._array.dtype).name, tuple(self._array.shape))
 
     @property
     def digest(self) -> str:
         """``sha256:...`` of the canonical bytes; computed once."""
         if self._digest is None:
-            if isinstance(self.array, jax.core.Tracer):
+            if self.traced:
                 raise errors.OpenError(errors.TRACED.format(name="a tensor", what="digest"))
             sha = hashlib.sha256()
             for chunk in self.chunks():
@@ -78,33 +105,42 @@ class Tensor:
         return self._digest
 
     def chunks(self) -> Iterable[bytes | memoryview]:
-        """The canonical bytes: header, then numbers (row-major, little-endian)."""
+        """The canonical bytes: header, then numbers."""
+        yield header(self.type, self.nbytes)
+        yield from self.numbers()
+
+    def numbers(self) -> Iterable[memoryview]:
+        """The bytes of the numbers: row-major, little-endian."""
         array = np.asarray(self.array)
         if not array.flags.c_contiguous:
             array = np.ascontiguousarray(array)
-        yield header(self.type, array.nbytes)
         if array.nbytes:
             yield memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
     @property
     def nbytes(self) -> int:
         """Bytes of the numbers."""
-        return int(self.array.size) * jnp.dtype(self.array.dtype).itemsize
-
-
-def _strong(array: Any) -> Any:
-    """The array with the type that it says: one of a Python number is weak, and traced apart."""
-    return array.astype(array.dtype) if getattr(array, "weak_type", False) else array
+        type = self.type
+        return math.prod(map(int, type.shape)) * jnp.dtype(type.dtype).itemsize
 
 
 def header(type: ArrayType, nbytes: int) -> bytes:
     """The canonical safetensors header of one tensor named ``data``."""
-    entry = {
-        "data_offsets": [0, nbytes],
+    return framed({"data": describe(type, 0, nbytes)})
+
+
+def describe(type: ArrayType, start: int, end: int) -> dict[str, Any]:
+    """What a safetensors header says of one tensor."""
+    return {
+        "data_offsets": [start, end],
         "dtype": SAFETENSORS[type.dtype],
         "shape": list(type.shape),
     }
-    text = json.dumps({"data": entry}, sort_keys=True, separators=(",", ":")).encode()
+
+
+def framed(entries: dict[str, dict[str, Any]]) -> bytes:
+    """A safetensors header: keys sorted, padded so that the numbers start at a multiple of 64."""
+    text = json.dumps(entries, sort_keys=True, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % ALIGNMENT)
     return len(text).to_bytes(8, "little") + text
 
@@ -127,7 +163,7 @@ class Weights:
     @property
     def traced(self) -> bool:
         """Whether they are inside of a JAX transformation, where numbers have no values."""
-        return any(isinstance(t.array, jax.core.Tracer) for t in self.tensors)
+        return any(t.traced for t in self.tensors)
 
     @property
     def type(self) -> Any:

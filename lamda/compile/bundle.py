@@ -14,7 +14,7 @@ from lamda import errors
 from lamda.compile import manifest, program
 from lamda.compile.sizes import Given, combinations, resolve
 from lamda.model import Model
-from lamda.store.blobs import write_file
+from lamda.store.files import write_file
 from lamda.tensor import ALIGNMENT, Tensor
 from serve.runtime import build, digests, machine, plugins
 

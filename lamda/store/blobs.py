@@ -1,29 +1,33 @@
-"""Blobs: files named by the SHA-256 of their bytes, written once and for good.
+"""Blobs: files named by the SHA-256 of their bytes, written once and for good."""
 
-A blob is written to a temporary file, flushed to the disk, and renamed into place; a commit then
-flushes the directory, so that after a power cut every version that was acknowledged is whole.
-"""
-
-import contextlib
 import hashlib
 import mmap
 import os
-import secrets
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from lamda import errors
+from lamda.store.files import make_directory, replacing, sync_directory, temporary
+from lamda.store.trust import Trust, Verify
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Blobs:
     """The directory ``blobs/sha256`` of a store."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, verify: Verify = Verify.RECORDED) -> None:
         self.root = root
         self.directory = root / "blobs" / "sha256"
+        self.verify = verify
+        self.trust = Trust(root)
+        make_directory(self.directory)
 
     def path(self, digest: str) -> Path:
-        """The file of a blob."""
+        """The file of a blob. Raises StoreError for what is no digest."""
+        if not _DIGEST.fullmatch(digest):
+            raise errors.StoreError(errors.BAD_DIGEST.format(digest=digest))
         return self.directory / digest.removeprefix("sha256:")
 
     def has(self, digest: str) -> bool:
@@ -31,20 +35,26 @@ class Blobs:
         return self.path(digest).exists()
 
     def put(self, chunks: Iterable[bytes | memoryview], digest: str | None = None) -> str:
-        """Keep these bytes; their digest. Nothing is written where the blob is here already."""
+        """Keep these bytes; their digest. Nothing is written where the blob is here already.
+
+        With ``digest`` they must have it. Raises StoreError where they have another.
+        """
         if digest is not None and self.has(digest):
             return digest
         sha = hashlib.sha256()
-        with replacing(self.directory / f".{secrets.token_hex(8)}.tmp") as file:
+        with replacing(temporary(self.directory)) as file:
             for chunk in chunks:
                 sha.update(chunk)
                 file.write(chunk)
-            digest = f"sha256:{sha.hexdigest()}"
-            file.target = None if self.has(digest) else self.path(digest)
-        return digest
+            found = f"sha256:{sha.hexdigest()}"
+            if digest is not None and found != digest:
+                raise errors.StoreError(errors.OTHER_BYTES.format(digest=digest, found=found))
+            file.target = None if self.has(found) else self.path(found)
+        self.trust.record(found, self.path(found).stat())
+        return found
 
     def get(self, digest: str) -> bytes:
-        """The bytes of a small blob, verified. Raises MissingError, StoreError."""
+        """The bytes of a small blob, hashed. Raises MissingError, StoreError."""
         data = bytes(self.map(digest))
         self.check(digest, data)
         return data
@@ -60,69 +70,35 @@ class Blobs:
             text = errors.NO_BLOB.format(digest=digest, path=self.root)
             raise errors.MissingError(text) from None
 
+    def admit(self, digest: str, size: int) -> None:
+        """Make sure that a blob can be used: it is here, has its size, and is hashed or trusted.
+
+        Raises MissingError, StoreError.
+        """
+        try:
+            found = self.path(digest).stat()
+        except FileNotFoundError:
+            text = errors.NO_BLOB.format(digest=digest, path=self.root)
+            raise errors.MissingError(text) from None
+        if found.st_size != size:
+            raise self._damaged(digest, f"it has {found.st_size:,} bytes, not {size:,}")
+        if self.verify is Verify.NEVER:
+            return
+        if self.verify is Verify.ALWAYS or not self.trust.holds(digest, found):
+            self.check(digest, self.map(digest))
+            self.trust.record(digest, found)
+
     def check(self, digest: str, data: bytes | memoryview) -> None:
         """Raises StoreError where the bytes are not those of the digest."""
         found = hashlib.sha256(data).hexdigest()
         if f"sha256:{found}" != digest:
-            why = f"its bytes have the digest sha256:{found}"
-            text = errors.BAD_BLOB.format(digest=digest, path=self.root, why=why)
-            raise errors.StoreError(text)
+            raise self._damaged(digest, f"its bytes have the digest sha256:{found}")
+
+    def _damaged(self, digest: str, why: str) -> errors.StoreError:
+        text = errors.BAD_BLOB.format(digest=digest, path=self.root, why=why)
+        return errors.StoreError(text)
 
     def sync(self) -> None:
         """Make the names of all blobs written so far survive a power cut."""
         sync_directory(self.directory)
-
-
-class replacing:
-    """A file that takes its place in one step when the block ends, or leaves no trace.
-
-    Nothing is kept where the block fails, or leaves ``target`` as ``None``.
-    """
-
-    def __init__(self, temporary: Path, target: Path | None = None) -> None:
-        self.temporary = temporary
-        self.target = target
-
-    def __enter__(self) -> "replacing":
-        descriptor = os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        self._file = os.fdopen(descriptor, "wb", buffering=1 << 20)
-        self.write = self._file.write
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            if kind is None and self.target is not None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-                self._file.close()
-                os.replace(self.temporary, self.target)
-        finally:
-            self._file.close()
-            with contextlib.suppress(FileNotFoundError):
-                self.temporary.unlink()
-
-
-def sync_directory(directory: Path) -> None:
-    """Flush a directory: what was renamed in it stays renamed."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def make_directory(directory: Path) -> None:
-    """Make a directory, and those above it, where they are not; their names survive a power cut."""
-    new = [path for path in (directory, *directory.parents) if not path.exists()]
-    directory.mkdir(parents=True, exist_ok=True)
-    for path in new:
-        sync_directory(path.parent)
-
-
-def write_file(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
-    """Replace a file in one durable step."""
-    make_directory(path.parent)
-    with replacing(path.parent / f".{secrets.token_hex(8)}.tmp", path) as file:
-        for chunk in (data,) if isinstance(data, bytes) else data:
-            file.write(chunk)
-    sync_directory(path.parent)
+        self.trust.flush()

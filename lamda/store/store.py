@@ -1,32 +1,20 @@
 """The store: put a model, get it back by ref or by address, see where it came from."""
 
-import fcntl
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lamda import errors
 from lamda.model import Model
-from lamda.store import record
-from lamda.store.blobs import Blobs, make_directory, write_file
+from lamda.store import media, reading, source, writing
+from lamda.store.blobs import Blobs
+from lamda.store.files import locked, write_file
+from lamda.store.packs import Place
+from lamda.store.refs import Refs
+from lamda.store.trust import Verify
 from lamda.versions import pred
-
-# Media types of the OCI image specification and of the CNCF ModelPack specification.
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
-MODEL = "application/vnd.cncf.model.manifest.v1+json"
-CONFIG = "application/vnd.cncf.model.config.v1+json"
-TENSOR = "application/vnd.cncf.model.weight.v1.raw"
-PROGRAM = "application/vnd.cncf.model.code.v1.raw"
-PATH = "org.cncf.model.filepath"
-ADDRESS = "dev.lamda.address"
-PRED = "dev.lamda.pred"
-REF_NAME = "org.opencontainers.image.ref.name"
-
-_REF = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
 
 
 class Version(NamedTuple):
@@ -45,6 +33,9 @@ class Version(NamedTuple):
 class Store:
     """``Store(path)`` keeps models in a directory: an OCI image layout, made where it is not.
 
+    ``verify`` says when the bytes of a blob are hashed before they are used: ``"recorded"``,
+    ``"always"``, ``"background"`` or ``"never"``, see :class:`~lamda.store.trust.Verify`.
+
     >>> import jax.numpy as jnp, lamda as lm, tempfile
     >>> store = Store(tempfile.mkdtemp() + "/store")
     >>> f = lm.lift(lambda w, x: x * w, jnp.float32(2), input="float32[n]")
@@ -54,83 +45,67 @@ class Store:
     Laws: ``get(put(m)) == m`` in address, value and ties; what was put is never overwritten.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, verify: str = "recorded") -> None:
         self.path = Path(path)
-        self._blobs = Blobs(self.path)
-        make_directory(self._blobs.directory)
+        self.blobs = Blobs(self.path, Verify(verify))
+        self._refs = Refs(self.path, self._index)
         layout = self.path / "oci-layout"
         if not layout.exists():
             write_file(layout, b'{"imageLayoutVersion":"1.0.0"}')
 
     @classmethod
-    def open(cls, path: str | Path) -> "Store":
+    def open(cls, path: str | Path, verify: str = "recorded") -> "Store":
         """The store that is there. Raises MissingError where there is none."""
         if not (Path(path) / "oci-layout").exists():
             raise errors.MissingError(errors.NO_STORE.format(path=str(path)))
-        return cls(path)
+        return cls(path, verify)
 
     # --- writing ---
 
-    def put(self, model: Model, ref: str | None = None) -> str:
+    def put(self, model: Model, ref: str | None = None, source: bool = False) -> str:
         """Keep a model, and the versions before it; its address. ``ref`` then names it.
 
-        Raises SuccessionError where ``ref`` names a version that is not its predecessor.
+        With ``source``, the Python source of its functions is kept too, by cloudpickle: whoever
+        gets it with ``trust_source`` has every JAX transformation of them.
+
+        Raises SuccessionError where ``ref`` names a version that is not its predecessor, SpecError
+        for what is no name or for source that can not be kept.
         """
-        if ref is not None and not _REF.fullmatch(ref):
-            raise errors.SpecError(errors.BAD_REF.format(ref=ref))
-        address = model.address
-        before = pred(model)
         if ref is not None:
-            self._require_place(ref)
-            self._require_successor(ref, address, before)
-        self._keep(model, before)
-        if ref is not None:
-            with self._locked():
-                self._require_successor(ref, address, before)
-                write_file(self.path / "refs" / ref, address.encode())
-                self._index()
-        return address
+            self._refs.path(ref)
+        with self.writing():
+            digest = self._keep(model, source)
+            if ref is not None:
+                self._name(ref, digest)
+        return model.address
 
-    def _keep(self, model: Model, before: Model | None) -> None:
-        """Write a version that is not here, after those before it."""
-        version = self._version(model.address)
-        kept = None if before is None or version.exists() else self.put(before)
-        # One of those may be the same function, trained away and back: what is here stays.
-        if version.exists():
-            self._require_as_kept(model)
-        else:
-            self._write(model, kept)
+    def _keep(self, model: Model, source: bool) -> str:
+        """The manifest of a model; it and those before it are written where they are not here."""
+        new: list[Model] = []
+        at: Model | None = model
+        before: str | None = None
+        while at is not None and (before := self._kept(at, source)) is None:
+            new.append(at)
+            at = pred(at)
+        for each in reversed(new):
+            before = self._write(each, before, source)
+            each.remember(("manifest", source), before)
+        assert before is not None
+        return before
 
-    def _require_place(self, ref: str) -> None:
-        """Raises SpecError where a ref is a folder of another, or inside of one."""
-        for other in self.refs():
-            if other.startswith(f"{ref}/") or ref.startswith(f"{other}/"):
-                raise errors.SpecError(errors.REF_INSIDE.format(ref=ref, other=other))
+    def _kept(self, model: Model, source: bool) -> str | None:
+        """The manifest of a model that was put before, or got, and is whole."""
+        digest = model.remembered(("manifest", source))
+        if digest is None or not self._version(model.address, digest).exists():
+            return None
+        whole = self.blobs.has(digest) and all(map(self.blobs.has, self.closure(digest)))
+        return digest if whole else None
 
-    def _require_successor(self, ref: str, address: str, before: Model | None) -> None:
-        head = self.refs().get(ref)
-        from_ = None if before is None else before.address
-        if head is not None and head not in (address, from_):
-            raise errors.SuccessionError(
-                errors.NOT_SUCCESSOR.format(ref=ref, head=head, new=address, pred=from_)
-            )
-
-    def _require_as_kept(self, model: Model) -> None:
-        """Raises StoreError where the function is kept with other parts frozen: one record each."""
-        kept = {
-            (t["digest"], s["frozen"])
-            for s in self.record(model.address)["slots"]
-            for t in s["tensors"]
-        }
-        given = {
-            (t.digest, slot.frozen) for slot in model.slots for t in model.environment[slot].tensors
-        }
-        if kept != given:
-            text = errors.KEPT_OTHERWISE.format(address=model.address, path=self.path)
-            raise errors.StoreError(text)
-
-    def _write(self, model: Model, before: str | None) -> None:
-        entry = record.write(model, self._blobs) | {"pred": before}
+    def _write(self, model: Model, before: str | None, source: bool) -> str:
+        old = None if before is None else self.config(before)
+        known = {} if old is None else _places(old)
+        entry = writing.write(model, self.blobs, known, source)
+        entry["pred"] = None if old is None else {"address": old["address"], "manifest": before}
         layers = self._layers(entry)
         config = {
             "config": {"format": "safetensors"},
@@ -138,120 +113,200 @@ class Store:
             "modelfs": {"type": "layers", "diffIds": [layer["digest"] for layer in layers]},
             "lamda": entry,
         }
-        annotations = {ADDRESS: model.address} | ({} if before is None else {PRED: before})
         manifest = {
             "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "artifactType": MODEL,
-            "config": self._descriptor(CONFIG, self._blobs.put([canonical(config)])),
+            "mediaType": media.MANIFEST,
+            "artifactType": media.MODEL,
+            "config": self._descriptor(media.CONFIG, self.blobs.put([media.canonical(config)])),
             "layers": layers,
-            "annotations": annotations,
+            "annotations": {media.ADDRESS: model.address}
+            | ({} if before is None else {media.PRED: before}),
         }
-        digest = self._blobs.put([canonical(manifest)])
-        self._blobs.sync()
-        write_file(self._version(model.address), digest.encode())
+        return self.admit(self.blobs.put([media.canonical(manifest)]), model.address)
+
+    def admit(self, manifest: str, address: str) -> str:
+        """Make a version whose blobs are all here one of the store's: it can be found."""
+        self.blobs.sync()
+        write_file(self._version(address, manifest), b"")
+        return manifest
 
     def _layers(self, entry: dict[str, Any]) -> list[dict[str, Any]]:
-        files = {
-            t["digest"]: (TENSOR, f"{t['path'] or 'weights'}.safetensors")
-            for s in entry["slots"]
-            for t in s["tensors"]
-        }
-        files |= {f["program"]: (PROGRAM, f"programs/{f['name']}.jax") for f in entry["functions"]}
+        tensors = [t for s in entry["slots"] for t in s["tensors"]]
+        shared = {t["blob"] for t in tensors if t["blob"] != t["digest"]}
+        files: dict[str, tuple[str, str]] = {}
+        for t in tensors:
+            name = f"packs/{t['blob'][7:19]}" if t["blob"] in shared else t["path"] or "weights"
+            files.setdefault(t["blob"], (media.WEIGHT, f"{name}.safetensors"))
+        for f in entry["functions"]:
+            files[f["program"]] = media.CODE, f"programs/{f['name']}.jax"
+            if "source" in f:
+                files[f["source"]] = source.MEDIA, f"source/{f['name']}.pickle"
         return [self._descriptor(kind, digest, path) for digest, (kind, path) in files.items()]
 
     def _descriptor(self, kind: str, digest: str, path: str | None = None) -> dict[str, Any]:
-        size = self._blobs.path(digest).stat().st_size
-        entry: dict[str, Any] = {"mediaType": kind, "digest": digest, "size": size}
-        return entry if path is None else entry | {"annotations": {PATH: path}}
+        size = self.blobs.path(digest).stat().st_size
+        return media.descriptor(kind, digest, size, **({} if path is None else {media.PATH: path}))
 
-    def _index(self) -> None:
+    def _name(self, ref: str, new: str) -> None:
+        """Move a ref to a version: to a successor of what it names, or to what it names already."""
+        config = self.config(new)
+
+        def allowed(head: str | None) -> None:
+            before = config["pred"] and config["pred"]["address"]
+            if head is not None and head != new and self.config(head)["address"] != before:
+                raise errors.SuccessionError(
+                    errors.NOT_SUCCESSOR.format(
+                        ref=ref,
+                        head=self.config(head)["address"],
+                        new=config["address"],
+                        pred=before,
+                    )
+                )
+
+        head = self._refs.get(ref)
+        if head is None or not _same(self.config(head), config):
+            self._refs.move(ref, new, allowed)
+
+    def _index(self, refs: dict[str, str]) -> None:
         """Derive ``index.json`` from the refs, for tools that read OCI layouts."""
         manifests = []
-        for ref, address in sorted(self.refs().items()):
-            digest = self._version(address).read_text()
-            entry = self._descriptor(MANIFEST, digest) | {"artifactType": MODEL}
-            manifests.append(entry | {"annotations": {REF_NAME: ref, ADDRESS: address}})
-        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
-        write_file(self.path / "index.json", canonical(index))
+        for ref, digest in sorted(refs.items()):
+            entry = self._descriptor(media.MANIFEST, digest) | {"artifactType": media.MODEL}
+            address = self.manifest(digest)["annotations"][media.ADDRESS]
+            manifests.append(entry | {"annotations": {media.REF_NAME: ref, media.ADDRESS: address}})
+        index = {"schemaVersion": 2, "mediaType": media.INDEX, "manifests": manifests}
+        write_file(self.path / "index.json", media.canonical(index))
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with open(self.path / ".lock", "a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def writing(self, alone: bool = False) -> AbstractContextManager[None]:
+        """While blobs are written that nothing names yet, nothing is collected."""
+        return locked(self.path, "lock", alone)
 
     # --- reading ---
 
     def refs(self) -> dict[str, str]:
-        """Every ref with the address it names."""
-        root = self.path / "refs"
-        files = sorted(f for f in root.rglob("*") if f.is_file() and not f.name.startswith("."))
-        return {str(f.relative_to(root)): f.read_text() for f in files}
+        """Every ref with the address that it names."""
+        return {ref: self.config(digest)["address"] for ref, digest in self._refs.all().items()}
 
     def resolve(self, ref: str) -> str:
         """The address that a ref names; an address, or its beginning, names itself.
 
         Raises MissingError.
         """
-        refs = self.refs()
-        if ref in refs:
-            return refs[ref]
-        start = ref.removeprefix("sha256:")
-        if re.fullmatch(r"[0-9a-f]{8,64}", start):
-            found = [f.name for f in (self.path / "versions").glob(f"{start}*")]
-            if len(found) == 1:
-                return f"sha256:{found[0]}"
-        known = ", ".join(refs) or "none yet"
-        raise errors.MissingError(errors.NO_REF.format(ref=ref, path=self.path, refs=known))
+        return self.config(self.find(ref))["address"]
 
-    def get(self, ref: str) -> Model:
+    def find(self, ref: str) -> str:
+        """The digest of the manifest that a ref, an address or a manifest's digest names.
+
+        Of several versions of one address, with other names or other parts frozen, an address
+        names the one that was put first. Raises MissingError.
+        """
+        if re.fullmatch(r"(sha256:)?[0-9a-f]{8,64}", ref):
+            start = ref.removeprefix("sha256:")
+            found = self.versions()
+            addresses = [a for a in found if a.startswith(start)]
+            manifests = [m for each in found.values() for m in each if m[7:].startswith(start)]
+            if len(addresses) == 1 and not manifests:
+                return found[addresses[0]][0]
+            if len(manifests) == 1 and not addresses:
+                return manifests[0]
+            named = self._refs.all().get(ref)
+        else:
+            named = self._refs.get(ref)
+        if named is None:
+            known = ", ".join(self._refs.all()) or "none yet"
+            raise errors.MissingError(errors.NO_REF.format(ref=ref, path=self.path, refs=known))
+        return named
+
+    def versions(self) -> dict[str, list[str]]:
+        """The manifests of every address (without ``sha256:``), in the order they were put."""
+        return {
+            each.name: [f"sha256:{f.name}" for f in sorted(each.iterdir(), key=_age)]
+            for each in sorted((self.path / "versions").glob("*"))
+        }
+
+    def get(self, ref: str, trust_source: bool = False) -> Model:
         """The model of a ref or an address; its tensors are read-only memory maps.
 
-        It runs, differentiates and composes by its stored programs; no Python code is read.
-        Raises MissingError, StoreError.
+        Nothing of a tensor is read before it is used. The model runs, differentiates and composes
+        by its stored programs; no Python code is read, unless ``trust_source`` asks for it: that
+        warns, and is noted in ``trusted.log``. Raises MissingError, StoreError.
         """
-        entry = self._entry(self.resolve(ref))
+        return self._get(self.find(ref), trust_source)
+
+    def _get(self, digest: str, trust_source: bool) -> Model:
+        manifest, entry = self.manifest(digest), self.config(digest)
+        if trust_source:
+            source.note(self.path, entry["address"])
+        for layer in manifest["layers"]:
+            self.blobs.admit(layer["digest"], layer["size"])
+        self.blobs.trust.flush()
         before = entry["pred"]
-        model = record.read(
-            entry, self._blobs, lambda: None if before is None else self.get(before)
-        )
-        if model.address != entry["address"]:
-            why = f"its address is {model.address}"
-            raise errors.StoreError(errors.BAD_CONFIG.format(digest=entry["address"], why=why))
+
+        def earlier() -> Model | None:
+            return None if before is None else self._get(before["manifest"], trust_source)
+
+        model = reading.read(entry, self.blobs, earlier, self._source if trust_source else _none)
+        model.remember(("manifest", any("source" in f for f in entry["functions"])), digest)
         return model
+
+    def _source(self, function: dict[str, Any]) -> Any:
+        return source.restored(self.blobs.get(function["source"])) if "source" in function else None
 
     def log(self, ref: str) -> list[Version]:
         """The version of a ref and all before it, newest first."""
         versions: list[Version] = []
-        address: str | None = self.resolve(ref)
-        while address is not None:
-            entry = self._entry(address)
-            before = entry["pred"]
-            old = {} if before is None else self._sizes(before)
-            added = sum(n for d, n in self._sizes(address).items() if d not in old)
-            versions.append(Version(address, before, entry["name"], added))
-            address = before
+        at: str | None = self.find(ref)
+        while at is not None:
+            entry, before = self.config(at), self.config(at)["pred"]
+            old = {} if before is None else self._sizes(before["manifest"])
+            added = sum(n for d, n in self._sizes(at).items() if d not in old)
+            address = None if before is None else before["address"]
+            versions.append(Version(entry["address"], address, entry["name"], added))
+            at = None if before is None else before["manifest"]
         return versions
 
     def record(self, ref: str) -> dict[str, Any]:
         """What is stored of a model, as data: term, types, tensors; nothing is loaded."""
-        return self._entry(self.resolve(ref))
+        return self.config(self.find(ref))
 
-    def _sizes(self, address: str) -> dict[str, int]:
-        manifest = self._manifest(address)
-        return {b["digest"]: b["size"] for b in [manifest["config"], *manifest["layers"]]}
+    def closure(self, manifest: str) -> dict[str, int]:
+        """Every blob that a version needs, with its size; the versions before it not counted."""
+        return {manifest: self.blobs.path(manifest).stat().st_size, **self._sizes(manifest)}
 
-    def _entry(self, address: str) -> dict[str, Any]:
-        return json.loads(self._blobs.get(self._manifest(address)["config"]["digest"]))["lamda"]
+    def _sizes(self, manifest: str) -> dict[str, int]:
+        found = self.manifest(manifest)
+        return {b["digest"]: b["size"] for b in [found["config"], *found["layers"]]}
 
-    def _manifest(self, address: str) -> dict[str, Any]:
-        return json.loads(self._blobs.get(self._version(address).read_text()))
+    def config(self, manifest: str) -> dict[str, Any]:
+        """What a version's config blob says in lamda's words."""
+        return json.loads(self.blobs.get(self.manifest(manifest)["config"]["digest"]))["lamda"]
 
-    def _version(self, address: str) -> Path:
-        return self.path / "versions" / address.removeprefix("sha256:")
+    def manifest(self, digest: str) -> dict[str, Any]:
+        """A manifest, as data."""
+        return json.loads(self.blobs.get(digest))
+
+    def _version(self, address: str, manifest: str) -> Path:
+        return self.path / "versions" / address[7:] / manifest[7:]
 
 
-def canonical(value: Any) -> bytes:
-    """Canonical JSON: sorted keys, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+def _places(config: dict[str, Any]) -> dict[str, Place]:
+    """Where the tensors of a version are."""
+    tensors = (t for s in config["slots"] for t in s["tensors"])
+    return {t["digest"]: Place(t["blob"], t["offset"]) for t in tensors}
+
+
+def _same(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Whether two versions are one function with the same parts frozen."""
+    frozen = (
+        [(s["frozen"], [t["digest"] for t in s["tensors"]]) for s in c["slots"]] for c in (a, b)
+    )
+    one, other = frozen
+    return a["address"] == b["address"] and one == other
+
+
+def _age(path: Path) -> tuple[int, str]:
+    return path.stat().st_mtime_ns, path.name
+
+
+def _none(_: dict[str, Any]) -> None:
+    return None

@@ -1,0 +1,83 @@
+"""Files that survive a power cut: written beside their place, flushed, and renamed into it."""
+
+import contextlib
+import fcntl
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+LOCAL = ".local"
+"""What is of one machine: locks, and what was verified there. A copy of a store needs none of it."""
+
+
+class replacing:
+    """A file that takes its place in one step when the block ends, or leaves no trace.
+
+    Nothing is kept where the block fails, or leaves ``target`` as ``None``. The name survives a
+    power cut after :func:`sync_directory`.
+    """
+
+    def __init__(self, temporary: Path, target: Path | None = None) -> None:
+        self.temporary = temporary
+        self.target = target
+
+    def __enter__(self) -> "replacing":
+        descriptor = os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        self._file = os.fdopen(descriptor, "wb", buffering=1 << 20)
+        self.write = self._file.write
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None and self.target is not None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._file.close()
+                os.replace(self.temporary, self.target)
+        finally:
+            with contextlib.suppress(OSError):  # what is left in the buffer is not wanted
+                self._file.close()
+            with contextlib.suppress(FileNotFoundError):
+                self.temporary.unlink()
+
+
+def temporary(directory: Path) -> Path:
+    """A name for a file that is being written."""
+    return directory / f".{secrets.token_hex(8)}.tmp"
+
+
+def write_file(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
+    """Replace a file in one durable step."""
+    make_directory(path.parent)
+    with replacing(temporary(path.parent), path) as file:
+        for chunk in (data,) if isinstance(data, bytes) else data:
+            file.write(chunk)
+    sync_directory(path.parent)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, so that they survive a power cut."""
+    if not path.is_dir():
+        make_directory(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Flush a directory: what was renamed in it stays renamed."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(root: Path, name: str, alone: bool = True) -> Iterator[None]:
+    """Hold a lock of a store: alone, or with others that do not want it alone."""
+    path = root / LOCAL / name
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield

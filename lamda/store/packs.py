@@ -1,0 +1,91 @@
+"""Packs: small tensors that share a blob.
+
+A tensor of :data:`SMALL` bytes and more is a blob of its own, named by the digest of the tensor.
+Smaller ones are packed, those that are trained apart from those that are not: ten thousand files
+are slow to write, to open and to send. A pack is a safetensors file like any other.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
+from typing import Any, NamedTuple, TypeAlias
+
+from lamda.store.blobs import Blobs
+from lamda.tensor import ALIGNMENT, Tensor, describe, framed, header
+
+SMALL = 256 << 10
+PACK = 4 << 20
+
+
+class Place(NamedTuple):
+    """Where the numbers of a tensor are."""
+
+    blob: str
+    """The digest of the blob."""
+    offset: int
+    """Bytes from its beginning."""
+
+
+Entry: TypeAlias = tuple[str, Tensor]
+"""The path of a tensor, which is its name in a pack, and the tensor."""
+
+
+def keep(
+    trained: Iterable[Entry], rest: Iterable[Entry], known: Mapping[str, Place], blobs: Blobs
+) -> dict[str, Place]:
+    """Put every tensor into a blob; where each is, by its digest.
+
+    ``known`` are the places of the tensors of the version before: they are not written again.
+    """
+    places: dict[str, Place] = {}
+    for entries in (trained, rest):
+        new = {t.digest: (path, t) for path, t in reversed([*entries]) if t.digest not in places}
+        small: list[Entry] = []
+        for path, tensor in reversed(new.values()):
+            if tensor.digest in known:
+                places[tensor.digest] = known[tensor.digest]
+            elif tensor.nbytes >= SMALL:
+                places[tensor.digest] = alone(tensor, blobs)
+            else:
+                small.append((path, tensor))
+        for group in _groups(small):
+            places |= _pack(group, blobs)
+    return places
+
+
+def alone(tensor: Tensor, blobs: Blobs) -> Place:
+    """A tensor in a blob of its own."""
+    blobs.put(tensor.chunks(), tensor.digest)
+    return Place(tensor.digest, len(header(tensor.type, tensor.nbytes)))
+
+
+def _groups(entries: list[Entry]) -> Iterator[list[Entry]]:
+    """The entries, in order, in groups of about :data:`PACK` bytes."""
+    group: list[Entry] = []
+    size = 0
+    for path, tensor in entries:
+        group.append((path, tensor))
+        size += tensor.nbytes
+        if size >= PACK:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _pack(group: list[Entry], blobs: Blobs) -> dict[str, Place]:
+    """Several tensors as one safetensors blob, those first whose size keeps the next aligned."""
+    if len(group) == 1:
+        ((_, tensor),) = group
+        return {tensor.digest: alone(tensor, blobs)}
+    group = sorted(group, key=lambda entry: (entry[1].nbytes % ALIGNMENT != 0, entry[0]))
+    described: dict[str, dict[str, Any]] = {}
+    offset = 0
+    for path, tensor in group:
+        name = path if path and path not in described else f"{path}.{tensor.digest[7:15]}"
+        end = offset + tensor.nbytes
+        described[name] = describe(tensor.type, offset, end)
+        offset = end
+    start = framed(described)
+    blob = blobs.put([start, *(c for _, tensor in group for c in tensor.numbers())])
+    ends = accumulate((tensor.nbytes for _, tensor in group), initial=len(start))
+    return {t.digest: Place(blob, at) for (_, t), at in zip(group, ends, strict=False)}
