@@ -156,7 +156,7 @@ class Function:
         """The serialised StableHLO of :meth:`export`, with its derivative."""
         if self.stored is not None:
             return self.stored()
-        return program.serialise(self.export(weights, input))
+        return _program(self, types.flat(weights), types.flat(input))
 
     def digest(self, weights: Type, input: Type) -> Digest:
         """What the function computes, at the type it declares or else at ``input``."""
@@ -177,6 +177,12 @@ def _export(function: Function, weights: types.Flat, input: types.Flat) -> jax.e
     type = jax.tree.unflatten(*input)
     arguments = list(types.structs(flat, scope)), types.structs(type, scope)
     return function._run(lambda: program.export(call, *arguments), type)
+
+
+@lru_cache(maxsize=1024)
+def _program(function: Function, weights: types.Flat, input: types.Flat) -> bytes:
+    """As :meth:`Function.program`, once."""
+    return program.serialise(_export(function, weights, input))
 
 
 @lru_cache(maxsize=1024)

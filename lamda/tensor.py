@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import jax.core
@@ -51,7 +52,7 @@ class Tensor:
         self._array = array
         self._load: Callable[[], Any] | None = None
         self._type: ArrayType | None = None
-        self.floating = bool(jnp.issubdtype(array.dtype, jnp.inexact))
+        self.floating = _floating(array.dtype)
         self._digest = digest
 
     @classmethod
@@ -59,7 +60,7 @@ class Tensor:
         """A tensor whose array is loaded where it is used first."""
         new = cls.__new__(cls)
         new._array, new._load, new._type, new._digest = None, load, type, digest
-        new.floating = bool(jnp.issubdtype(type.dtype, jnp.inexact))
+        new.floating = _floating(type.dtype)
         return new
 
     @property
@@ -88,9 +89,9 @@ class Tensor:
     @property
     def type(self) -> ArrayType:
         """dtype and shape."""
-        if self._type is not None:
-            return self._type
-        return ArrayType(jnp.dtype(self._array.dtype).name, tuple(self._array.shape))
+        if self._type is None:
+            self._type = ArrayType(_name(self._array.dtype), tuple(self._array.shape))
+        return self._type
 
     @property
     def digest(self) -> str:
@@ -120,8 +121,13 @@ class Tensor:
     @property
     def nbytes(self) -> int:
         """Bytes of the numbers."""
-        type = self.type
-        return math.prod(map(int, type.shape)) * jnp.dtype(type.dtype).itemsize
+        return math.prod(map(int, self.type.shape)) * _itemsize(self.type.dtype)
+
+
+# Asked of every tensor, of few dtypes.
+_name = cache(lambda dtype: jnp.dtype(dtype).name)
+_floating = cache(lambda dtype: bool(jnp.issubdtype(dtype, jnp.inexact)))
+_itemsize = cache(lambda name: jnp.dtype(name).itemsize)
 
 
 def header(type: ArrayType, nbytes: int) -> bytes:

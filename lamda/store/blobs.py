@@ -39,6 +39,8 @@ class Blobs:
 
         With ``digest`` they must have it. Raises StoreError where they have another.
         """
+        if digest is None and isinstance(chunks, list):  # small: known before it is written
+            digest = f"sha256:{hashlib.sha256(b''.join(chunks)).hexdigest()}"
         if digest is not None and self.has(digest):
             return digest
         sha = hashlib.sha256()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 LOCAL = ".local"
-"""What is of one machine: locks, and what was verified there. A copy of a store needs none of it."""
+"""What is of one machine: locks, and what was verified there. A copy of a store needs neither."""
 
 
 class replacing:

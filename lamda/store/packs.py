@@ -6,7 +6,7 @@ are slow to write, to open and to send. A pack is a safetensors file like any ot
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any, NamedTuple, TypeAlias
 
 from lamda.store.blobs import Blobs
@@ -86,6 +86,6 @@ def _pack(group: list[Entry], blobs: Blobs) -> dict[str, Place]:
         described[name] = describe(tensor.type, offset, end)
         offset = end
     start = framed(described)
-    blob = blobs.put([start, *(c for _, tensor in group for c in tensor.numbers())])
+    blob = blobs.put(chain([start], *(tensor.numbers() for _, tensor in group)))
     ends = accumulate((tensor.nbytes for _, tensor in group), initial=len(start))
     return {t.digest: Place(blob, at) for (_, t), at in zip(group, ends, strict=False)}

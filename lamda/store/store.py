@@ -3,6 +3,7 @@
 import json
 import re
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +50,7 @@ class Store:
         self.path = Path(path)
         self.blobs = Blobs(self.path, Verify(verify))
         self._refs = Refs(self.path, self._index)
+        self._json = lru_cache(maxsize=16)(lambda digest: json.loads(self.blobs.get(digest)))
         layout = self.path / "oci-layout"
         if not layout.exists():
             write_file(layout, b'{"imageLayoutVersion":"1.0.0"}')
@@ -278,12 +280,12 @@ class Store:
         return {b["digest"]: b["size"] for b in [found["config"], *found["layers"]]}
 
     def config(self, manifest: str) -> dict[str, Any]:
-        """What a version's config blob says in lamda's words."""
-        return json.loads(self.blobs.get(self.manifest(manifest)["config"]["digest"]))["lamda"]
+        """What a version's config blob says in lamda's words; not to be changed."""
+        return self._json(self.manifest(manifest)["config"]["digest"])["lamda"]
 
     def manifest(self, digest: str) -> dict[str, Any]:
-        """A manifest, as data."""
-        return json.loads(self.blobs.get(digest))
+        """A manifest, as data; not to be changed."""
+        return self._json(digest)
 
     def _version(self, address: str, manifest: str) -> Path:
         return self.path / "versions" / address[7:] / manifest[7:]
