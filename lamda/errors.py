@@ -319,10 +319,6 @@ NOT_SUCCESSOR = (
     "{ref} is at {head}, and {new} is not its successor (its predecessor is {pred}). Put "
     "lm.succ(store.get({ref!r}), model), or use another ref."
 )
-REF_IN_REF = (
-    "{ref} can not be a ref: a part of its name is a ref already, or other refs begin with it and "
-    "'/'. Choose another name."
-)
 BAD_REF_FILE = (
     "{path} is no ref: it holds {text!r}, and not the digest of a manifest. Write that digest into "
     "it again, or remove the file; the versions themselves are not touched by this."

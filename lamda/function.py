@@ -74,6 +74,15 @@ class Function:
     def __repr__(self) -> str:
         return self.text or f"<function {self.name}: {types.show(self.input)}>"
 
+    @property
+    def known(self) -> dict[Any, Any]:
+        """What tracing it has told, by types."""
+        return self._memo
+
+    def share(self, known: dict[Any, Any]) -> None:
+        """Share what tracing tells with the functions that compute the same."""
+        self._memo = known
+
     def output(self, weights: Type, input: Type) -> Type:
         """The type of ``call(weights, x)`` for ``x`` of type ``input``; nothing is computed.
 
@@ -152,11 +161,11 @@ class Function:
         """The StableHLO of ``call`` on flat weights: ``(list of arrays, x) -> y``."""
         return _export(self, types.flat(weights), types.flat(input))
 
-    def program(self, weights: Type, input: Type) -> bytes:
-        """The serialised StableHLO of :meth:`export`, with its derivative."""
+    def serialise(self, weights: Type, input: Type) -> bytes:
+        """The same with its derivative, as a store keeps it."""
         if self.stored is not None:
             return self.stored()
-        return _program(self, types.flat(weights), types.flat(input))
+        return _serialised(self, types.flat(weights), types.flat(input))
 
     def digest(self, weights: Type, input: Type) -> Digest:
         """What the function computes, at the type it declares or else at ``input``."""
@@ -180,8 +189,7 @@ def _export(function: Function, weights: types.Flat, input: types.Flat) -> jax.e
 
 
 @lru_cache(maxsize=1024)
-def _program(function: Function, weights: types.Flat, input: types.Flat) -> bytes:
-    """As :meth:`Function.program`, once."""
+def _serialised(function: Function, weights: types.Flat, input: types.Flat) -> bytes:
     return program.serialise(_export(function, weights, input))
 
 

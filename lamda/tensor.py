@@ -49,7 +49,7 @@ class Tensor:
     """Whether it can be differentiated."""
 
     def __init__(self, array: Any, digest: str | None = None) -> None:
-        self._array = array
+        self._array = array = _strong(array)
         self._load: Callable[[], Any] | None = None
         self._type: ArrayType | None = None
         self.floating = _floating(array.dtype)
@@ -82,7 +82,7 @@ class Tensor:
         if self._load is None and array is self._array:
             return self
         new = Tensor.__new__(Tensor)
-        new._array, new._load, new._type, new._digest = array, None, None, None
+        new._array, new._load, new._type, new._digest = _strong(array), None, None, None
         new.floating = self.floating
         return new
 
@@ -122,6 +122,11 @@ class Tensor:
     def nbytes(self) -> int:
         """Bytes of the numbers."""
         return math.prod(map(int, self.type.shape)) * _itemsize(self.type.dtype)
+
+
+def _strong(array: Any) -> Any:
+    """The array with the type that it says: one of a Python number is weak, and traced apart."""
+    return array.astype(array.dtype) if getattr(array, "weak_type", False) else array
 
 
 # Asked of every tensor, of few dtypes.

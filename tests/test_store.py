@@ -13,6 +13,7 @@ import safetensors.numpy
 from parts import dense, rows
 
 import lamda as lm
+from lamda.testing.crash import watching
 
 f, g, h = dense(4, 8, 0, "f"), dense(8, 2, 1, "g"), dense(8, 3, 2, "h")
 tanh = lm.lift(jnp.tanh)
@@ -313,3 +314,27 @@ def test_source_that_is_not_the_function_is_refused(store, monkeypatch):
     ):
         store.get("m", trust_source=True)
     assert store.get("m").address == model.address
+
+
+def test_a_function_may_come_back_in_its_lineage(store):
+    moved = lm.succ(f, jax.tree.map(lambda w: w + 1, f.weights))
+    back = lm.succ(moved, f.weights)
+    assert store.put(back, ref="m") == f.address
+    assert [v.who for v in store.log("m")] == [f.address, moved.address, f.address]
+    assert store.put(lm.succ(f, f.weights), ref="m") == f.address  # what is there stays
+    assert len(store.log("m")) == 3 and len(store.log(f.address)) == 1
+
+
+def test_a_ref_is_no_folder_of_refs(store):
+    store.put(f, ref="a/b")
+    for ref in ("a", "a/b/c"):
+        with pytest.raises(lm.SpecError, match=f"'{ref}' can not stand beside 'a/b'"):
+            store.put(f, ref=ref)
+    assert set(store.refs()) == {"a/b"}
+
+
+def test_directories_survive_a_power_cut(tmp_path):
+    with watching(tmp_path) as cuts:
+        lm.Store(tmp_path / "deep" / "store").put(f, ref="a/b")
+    files = (p for p in tmp_path.rglob("*") if p.is_file() and ".local" not in p.parts)
+    assert set(cuts[-1].sure) >= {str(p.relative_to(tmp_path)) for p in files}

@@ -43,6 +43,7 @@ def _called(function: Function, name: str) -> Function:
         input=function.input,
         init=function.init,
         sample=function.sample,
+        stored=function.stored,
     )
     renamed.share(function.known)
     return renamed

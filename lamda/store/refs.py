@@ -31,7 +31,9 @@ class Refs:
 
     def get(self, name: str) -> str | None:
         """The manifest that a ref names; ``None`` where there is no such ref."""
-        path = self.path(name)
+        if not _is_name(name):
+            return None
+        path = self.directory / name
         return self._read(path) if path.is_file() else None
 
     def move(self, name: str, new: str | None, allowed: Callable[[str | None], None]) -> None:
@@ -46,23 +48,29 @@ class Refs:
             if new is None:
                 path.unlink(missing_ok=True)
             elif new != head:
-                self._place(name, path, new)
+                self.require_place(name)
+                write_file(path, new.encode())
             self._moved(self.all())
 
     def path(self, name: str) -> Path:
         """The file of a ref. Raises SpecError for what is no name."""
-        if not _NAME.fullmatch(name) or len(name) > LONGEST:
+        if not _is_name(name):
             raise errors.SpecError(errors.BAD_REF.format(ref=name))
         return self.directory / name
 
-    def _place(self, name: str, path: Path, new: str) -> None:
-        try:
-            write_file(path, new.encode())
-        except (NotADirectoryError, IsADirectoryError, FileExistsError):
-            raise errors.SpecError(errors.REF_IN_REF.format(ref=name)) from None
+    def require_place(self, name: str) -> None:
+        """Raises SpecError for what is no name, is a folder of other refs, or is inside of one."""
+        self.path(name)
+        for other in self.all():
+            if other.startswith(f"{name}/") or name.startswith(f"{other}/"):
+                raise errors.SpecError(errors.REF_INSIDE.format(ref=name, other=other))
 
     def _read(self, path: Path) -> str:
         text = path.read_text()
         if not re.fullmatch(r"sha256:[0-9a-f]{64}", text):
             raise errors.StoreError(errors.BAD_REF_FILE.format(path=path, text=text[:80]))
         return text
+
+
+def _is_name(text: str) -> bool:
+    return len(text) <= LONGEST and _NAME.fullmatch(text) is not None

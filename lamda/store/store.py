@@ -74,11 +74,12 @@ class Store:
         for what is no name or for source that can not be kept.
         """
         if ref is not None:
-            self._refs.path(ref)
+            self._refs.require_place(ref)
+            self._require_place(ref, model, self._refs.get(ref))
         with self.writing():
             digest = self._keep(model, source)
             if ref is not None:
-                self._name(ref, digest)
+                self._name(ref, model, digest)
         return model.address
 
     def _keep(self, model: Model, source: bool) -> str:
@@ -149,25 +150,27 @@ class Store:
         size = self.blobs.path(digest).stat().st_size
         return media.descriptor(kind, digest, size, **({} if path is None else {media.PATH: path}))
 
-    def _name(self, ref: str, new: str) -> None:
-        """Move a ref to a version: to a successor of what it names, or to what it names already."""
-        config = self.config(new)
+    def _name(self, ref: str, model: Model, new: str) -> None:
+        """Move a ref to a version; where it names the same function already, it stays."""
+        if not self._is(model, self._refs.get(ref)):
+            self._refs.move(ref, new, lambda head: self._require_place(ref, model, head))
 
-        def allowed(head: str | None) -> None:
-            before = config["pred"] and config["pred"]["address"]
-            if head is not None and head != new and self.config(head)["address"] != before:
-                raise errors.SuccessionError(
-                    errors.NOT_SUCCESSOR.format(
-                        ref=ref,
-                        head=self.config(head)["address"],
-                        new=config["address"],
-                        pred=before,
-                    )
-                )
+    def _require_place(self, ref: str, model: Model, head: str | None) -> None:
+        """Raises SuccessionError where a ref names what is no predecessor of a model."""
+        if head is None or self._is(model, head):
+            return
+        before, at = pred(model), self.config(head)["address"]
+        if before is None or before.address != at:
+            named = {"ref": ref, "head": at, "new": model.address}
+            text = errors.NOT_SUCCESSOR.format(pred=before and before.address, **named)
+            raise errors.SuccessionError(text)
 
-        head = self._refs.get(ref)
-        if head is None or not _same(self.config(head), config):
-            self._refs.move(ref, new, allowed)
+    def _is(self, model: Model, manifest: str | None) -> bool:
+        """Whether a version is this function, with the same parts frozen."""
+        if manifest is None or (kept := self.config(manifest))["address"] != model.address:
+            return False
+        given = [(s.frozen, list(model.environment[s].digests)) for s in model.slots]
+        return given == [(s["frozen"], [t["digest"] for t in s["tensors"]]) for s in kept["slots"]]
 
     def _index(self, refs: dict[str, str]) -> None:
         """Derive ``index.json`` from the refs, for tools that read OCI layouts."""
@@ -295,15 +298,6 @@ def _places(config: dict[str, Any]) -> dict[str, Place]:
     """Where the tensors of a version are."""
     tensors = (t for s in config["slots"] for t in s["tensors"])
     return {t["digest"]: Place(t["blob"], t["offset"]) for t in tensors}
-
-
-def _same(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    """Whether two versions are one function with the same parts frozen."""
-    frozen = (
-        [(s["frozen"], [t["digest"] for t in s["tensors"]]) for s in c["slots"]] for c in (a, b)
-    )
-    one, other = frozen
-    return a["address"] == b["address"] and one == other
 
 
 def _age(path: Path) -> tuple[int, str]:

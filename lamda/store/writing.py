@@ -61,6 +61,7 @@ class _Writer:
         self.slots = [self._slot(model, slot) for slot in model.slots]
         self._places = {slot: i for i, slot in enumerate(model.slots)}
         self._written: dict[Hashable, tuple[int, Type]] = {}
+        self._equal: dict[Hashable, int] = {}
         self._known: dict[Hashable, int] = {}
 
     def node(self, term: Term, input: Type) -> tuple[int, Type]:
@@ -68,8 +69,11 @@ class _Writer:
         at = id(term), types.plain(input)
         if at not in self._written:
             entry, output = self._entry(term, input)
-            self.nodes.append(entry)
-            self._written[at] = len(self.nodes) - 1, output
+            # Terms that are equal are one node, whichever objects they are.
+            place = self._equal.setdefault((repr(entry), types.plain(input)), len(self.nodes))
+            if place == len(self.nodes):
+                self.nodes.append(entry)
+            self._written[at] = place, output
         return self._written[at]
 
     def _entry(self, term: Term, input: Type) -> tuple[list[Any], Type]:
@@ -107,7 +111,7 @@ class _Writer:
                 "input": types.to_json(input),
                 "weights": types.to_json(weights),
                 "digest": function.digest(weights, input).value,
-                "program": self.blobs.put([function.program(weights, input)]),
+                "program": self.blobs.put([function.serialise(weights, input)]),
             }
             if self.source:
                 entry["source"] = self.blobs.put([pickled(function)])

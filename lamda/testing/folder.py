@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lamda.store import Store
+from lamda.store.files import LOCAL
 
 
 @contextmanager
@@ -23,8 +24,8 @@ def emptied() -> Iterator[Store]:
 
 
 def files(root: Path) -> dict[str, bytes]:
-    """Every file of a directory with its bytes, but locks."""
-    found = (p for p in sorted(root.rglob("*")) if p.is_file() and p.name != ".lock")
+    """Every file of a store with its bytes, but those that are of this machine alone."""
+    found = (p for p in sorted(root.rglob("*")) if p.is_file() and LOCAL not in p.parts)
     return {str(p.relative_to(root)): p.read_bytes() for p in found}
 
 

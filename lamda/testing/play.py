@@ -18,7 +18,7 @@ Choose = Callable[..., Any]
 
 
 class Play:
-    """A store and what it should hold: ``versions`` by address, ``refs`` by name.
+    """A store and what it should hold: the first model of every address, and that of every ref.
 
     Steps raise LawError where the two differ.
     """
@@ -28,8 +28,7 @@ class Play:
         self.models = strategies.models(size=3) if models is None else models
         self.store = self._first = empty()
         self.versions: dict[str, Model] = {}
-        self.preds: dict[str, str | None] = {}
-        self.refs: dict[str, str] = {}
+        self.refs: dict[str, Model] = {}
 
     # --- steps ---
 
@@ -44,29 +43,24 @@ class Play:
     def put_successor(self) -> None:
         """A successor of what a ref names."""
         if ref := self._some(self.refs):
-            head = self.versions[self.refs[ref]]
+            head = self.refs[ref]
             self._put(lm.succ(head, self.choose(strategies.weights(head))), ref)
 
     def put_grandchild(self) -> None:
         """Two versions after what a ref names: no successor of it."""
         if ref := self._some(self.refs):
-            model = self.versions[self.refs[ref]]
+            model = self.refs[ref]
             for _ in range(2):
                 model = lm.succ(model, self.choose(strategies.weights(model)))
             self._put(model, ref)
 
     def get(self) -> None:
-        """A version, by its address, the beginning of it, or a ref, and the version before it."""
+        """What a ref names, or the first of an address, and the version before it."""
+        if ref := self._some(self.refs):
+            self._get(ref, self.refs[ref])
         if address := self._some(self.versions):
-            names = [address, address[:19], address[7:19]]
-            names += [ref for ref, at in self.refs.items() if at == address]
-            name = self.choose(st.sampled_from(names))
-            _expect(self.store.resolve(name) == address, f"{name} names another version")
-            back = self.store.get(name)
-            before = lm.pred(back)
-            _expect(back.address == address, f"{name} is {back.address}, and not {address}")
-            given = before and before.address
-            _expect(given == self.preds[address], f"{given} came before {name}")
+            name = self.choose(st.sampled_from((address, address[:19], address[7:19])))
+            self._get(name, self.versions[address])
 
     def reopen(self) -> None:
         """Another object for the same directory."""
@@ -81,54 +75,37 @@ class Play:
 
     def compare(self) -> None:
         """What holds after each step: refs, versions and logs are those of the dictionary."""
-        refs = self.store.refs()
-        _expect(refs == self.refs, f"the refs are {refs}, and not {self.refs}")
-        there = {f"sha256:{p.name}" for p in (self.store.path / "versions").glob("[0-9a-f]*")}
+        refs, expected = self.store.refs(), {r: m.address for r, m in self.refs.items()}
+        _expect(refs == expected, f"the refs are {refs}, and not {expected}")
+        there = {f"sha256:{address}" for address in self.store.versions()}
         _expect(there == {*self.versions}, f"the versions are {there}, and not {self.versions}")
-        for ref, address in self.refs.items():
+        for ref, model in self.refs.items():
             found = [(version.who, version.pred) for version in self.store.log(ref)]
-            expected = self._log(address)
+            expected = [(m.address, _before(m)) for m in _lineage(model)]
             _expect(found == expected, f"the log of {ref} is {found}, and not {expected}")
 
     # --- how ---
 
-    def _log(self, address: str | None) -> list[tuple[str, str | None]]:
-        found = []
-        while address is not None:
-            found.append((address, self.preds[address]))
-            address = self.preds[address]
-        return found
+    def _get(self, name: str, model: Model) -> None:
+        _expect(self.store.resolve(name) == model.address, f"{name} names another version")
+        back = self.store.get(name)
+        _expect(back.address == model.address, f"{name} is {back.address}")
+        _expect(_frozen(back) == _frozen(model), f"{name} has other parts frozen")
+        _expect(_before(back) == _before(model), f"{_before(back)} came before {name}")
 
     def _put(self, model: Model, ref: str | None) -> None:
-        lineage = _lineage(model)
         head = None if ref is None else self.refs.get(ref)
-        allowed = head in (None, *(m.address for m in lineage[:2]))
-        if not allowed:
+        same = head is not None and _same(head, model)
+        if head is not None and not same and _before(model) != head.address:
             text = _raises(errors.SuccessionError, lambda: self.store.put(model, ref=ref))
-            _expect(bool(text), f"{ref} was at {head}, and was moved to {model.address}")
+            _expect(bool(text), f"{ref} was at {head.address}, and was moved to {model.address}")
             _expect(str(ref) in text and "lm.succ" in text, f"no way out is in: {text}")
             return
-        if self._frozen_otherwise(lineage):
-            text = _raises(errors.StoreError, lambda: self.store.put(model, ref=ref))
-            _expect(bool(text), f"{model.address} is kept with other parts frozen")
-            return
         _expect(self.store.put(model, ref=ref) == model.address, "put gave another address")
-        self._keep(lineage)
-        if ref is not None:
-            self.refs[ref] = model.address
-
-    def _keep(self, lineage: list[Model]) -> None:
-        start = next((i for i, m in enumerate(lineage) if m.address in self.versions), None)
-        new = lineage[:start]
-        before = None if start is None else lineage[start].address
-        for model in reversed(new):
-            if model.address not in self.versions:
-                self.versions[model.address], self.preds[model.address] = model, before
-            before = model.address
-
-    def _frozen_otherwise(self, lineage: list[Model]) -> bool:
-        kept = [(m, self.versions[m.address]) for m in lineage if m.address in self.versions]
-        return any(_frozen(m) != _frozen(old) for m, old in kept[:1])
+        for each in reversed(_lineage(model)):
+            self.versions.setdefault(each.address, each)
+        if ref is not None and not same:
+            self.refs[ref] = model
 
     def _some(self, of: dict[str, Any]) -> str | None:
         return self.choose(st.sampled_from(sorted(of))) if of else None
@@ -150,12 +127,17 @@ def _lineage(model: Model) -> list[Model]:
     return found
 
 
-def _frozen(model: Model) -> set[tuple[str, bool]]:
-    return {
-        (tensor.digest, slot.frozen)
-        for slot in model.slots
-        for tensor in model.environment[slot].tensors
-    }
+def _before(model: Model) -> str | None:
+    before = lm.pred(model)
+    return before and before.address
+
+
+def _frozen(model: Model) -> list[bool]:
+    return [slot.frozen for slot in model.slots]
+
+
+def _same(one: Model, other: Model) -> bool:
+    return one.address == other.address and _frozen(one) == _frozen(other)
 
 
 def _expect(holds: bool, why: str) -> None:

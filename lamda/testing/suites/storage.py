@@ -42,9 +42,8 @@ def the_version_before_comes_back(draw: Draw) -> Any:
     after = lm.succ(f, draw.weights(f))
     with emptied() as store:
         back = lm.pred(store.get(store.put(after)))
-        if back is None:  # it is the same function: nothing came before it
-            back = store.get(after.address)
-        return back, f
+    the_version_before_comes_back.require(back is not None, "It has no version before it.")
+    return back, f
 
 
 @law("the same model is the same bytes: put twice, and in two stores", Level.VALUE)
@@ -153,8 +152,8 @@ def _parts(model: Model) -> list[Any]:
 
 
 def _kept(tree: Any) -> list[str]:
-    """The files of a store, without those that it writes on the way."""
-    return [path for path in tree if not path.rpartition("/")[2].startswith(".")]
+    """The files of a store, without those that it writes on the way, or for this machine."""
+    return [path for path in tree if not any(s.startswith(".") for s in path.split("/"))]
 
 
 def _dangling(cut: Cut) -> Iterator[str]:
@@ -174,9 +173,9 @@ def _targets(path: str, data: bytes, sure: Tree) -> Iterator[str]:
     """The files that a file of a store points at."""
     room, _, name = path.partition("/")
     if room == "refs":
-        yield f"versions/{data.decode().removeprefix('sha256:')}"
-    if room == "versions":
         yield from _blobs([data.decode()], sure)
+    if room == "versions":
+        yield from _blobs([name.partition("/")[2]], sure)
     if room == "blobs" and not name.endswith(hashlib.sha256(data).hexdigest()):
         yield f"{path} with its own bytes"
     if room == "index.json":
