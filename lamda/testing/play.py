@@ -129,7 +129,7 @@ def _lineage(model: Model) -> list[Model]:
 
 def _before(model: Model) -> str | None:
     before = lm.pred(model)
-    return before and before.address
+    return None if before is None else before.address
 
 
 def _frozen(model: Model) -> list[bool]:
