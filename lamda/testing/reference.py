@@ -33,7 +33,8 @@ def reference(model: Model, x: Any) -> Any:
     """
     model.require_closed()
     model.accept(types.typeof(x))
-    return _meaning(model.term, model.environment, _numpy(x))
+    with np.errstate(all="ignore"):  # infinity and NaN are values, here as in XLA
+        return _meaning(model.term, model.environment, _numpy(x))
 
 
 def _meaning(term: Term, weights: Mapping[Slot, Weights], x: Any) -> Any:

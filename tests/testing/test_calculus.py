@@ -1,5 +1,6 @@
 """The laws of the calculus hold, and their strategies make what they say."""
 
+import jax
 import jax.numpy as jnp
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -79,6 +80,14 @@ BAD = {
     "a combinator is a function": (counting(), "sha256"),
     "a combinator respects equality": (by_length, "sha256"),
 }
+
+
+def test_a_combinator_may_lift_a_function_each_time():
+    def doubled(model):
+        return model >> lm.lift(lambda x: jax.tree.map(lambda leaf: leaf + leaf, x))
+
+    for law in COMBINATOR.laws:
+        check(law, doubled)
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -56,3 +56,9 @@ def test_a_loop_that_stops():
     below = lm.lift(parts.positive, input="float32[]")
     model = lm.iterate(lm.lift(parts.increment, input="float32[]"), until=below)
     assert reference(model, np.float32(-3)).item() == 1
+
+
+def test_infinity_is_a_value():
+    square = lm.multiply(lm.identity, lm.identity)
+    model = lm.identity.init(jax.random.key(0), "float16[2]") >> square >> square
+    assert np.isinf(reference(model, jnp.full(2, 300, jnp.float16))).all()

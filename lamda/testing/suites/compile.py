@@ -67,7 +67,7 @@ def stored_is_interpreted(draw: Draw) -> Any:
     models, xs = _several(draw)
     with emptied() as store:
         back = [store.get(store.put(model)) for model in models]
-    return _jitted(back, xs), _interpreted(models, xs)
+        return _jitted(back, xs), _interpreted(models, xs)
 
 
 @law("the exported program of m at x = m(x)", Level.VALUE, Tier.XLA)
