@@ -31,7 +31,7 @@ class Outside:
         self.function, owner = _unwrap(call)
         self.variables: dict[str, Any] = {} if owner is None else {"self": owner}
         self._assigned: dict[str, None] = {}
-        if self.function is not None and not self.function.__module__.startswith("jax."):
+        if self.function is not None and not str(self.function.__module__).startswith("jax."):
             self._reach(self.function, set())
         self._before = self._state()
 

@@ -384,3 +384,10 @@ def test_dtypes_are_not_promoted():
 def test_what_can_not_be_lifted(call, message):
     with pytest.raises(lm.SpecError, match=message):
         call()
+
+
+def test_a_function_of_no_module_is_lifted():
+    scope: dict = {}
+    exec("def double(x):\n    return x + x", scope)
+    assert scope["double"].__module__ is None
+    assert lm.lift(scope["double"], input="float32[b]")(jnp.ones(2)).tolist() == [2, 2]
