@@ -21,6 +21,10 @@ test: setup data  ## run every test
 laws: setup  ## check every law at 100 examples, and those that compile at 10; an hour
 	LAWS=100 $(BIN)/python -m pytest -n 2 tests/testing/test_laws_hold.py
 
+.PHONY: faults
+faults: setup  ## cut the power of a store, crowd it, and read what is damaged; ten minutes, as root
+	FUZZ=2000 $(BIN)/python -m pytest tests/faults/powercut.py tests/faults/crowd.py tests/test_store_bad_input.py
+
 .PHONY: bench
 bench: setup  ## time the normal form, the compiled programs, rolling, and the laws
 	@for each in normal zero_cost rolling laws; do $(BIN)/python benchmarks/$$each.py || exit; done

@@ -48,11 +48,13 @@ from lamda.compile import bundle as bundle
 from lamda.compile import compile as compile
 from lamda.diff import Difference as Difference
 from lamda.diff import diff as diff
+from lamda.errors import DiskError as DiskError
 from lamda.errors import ImpureError as ImpureError
 from lamda.errors import LamdaError as LamdaError
 from lamda.errors import MismatchError as MismatchError
 from lamda.errors import MissingError as MissingError
 from lamda.errors import OpenError as OpenError
+from lamda.errors import RemoteError as RemoteError
 from lamda.errors import SpecError as SpecError
 from lamda.errors import StoreError as StoreError
 from lamda.errors import SuccessionError as SuccessionError

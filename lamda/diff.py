@@ -1,16 +1,22 @@
 """Differences of two models: the tensors and the parts that changed."""
 
-from collections.abc import Hashable, Iterator
+import math
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from lamda import types
+from lamda.function import Function
 from lamda.model import Model
 from lamda.surgery.places import get, places
 from lamda.tensor import Tensor
 from lamda.term import Control, Lift, Pick
 from lamda.types import ArrayType
+
+CHUNK = 1 << 18
+"""Numbers that are compared at a time."""
 
 
 @dataclass(frozen=True)
@@ -22,16 +28,36 @@ class Change:
     after: ArrayType | None
     norm: float | None
     """The Euclidean norm of what was added, where the types are one."""
+    relative: float | None
+    """The same, as a share of the norm of what was there."""
     size: int
     """Bytes of the tensor that is new; 0 for one that is gone."""
 
-    def __str__(self) -> str:
+    def cells(self) -> tuple[str, ...]:
+        """The change as a row: sign, path, type, norm, share, bytes."""
+        size = f"{self.size:,} bytes" if self.after is not None else ""
         if self.before is None or self.after is None:
             sign, type = ("+", self.after) if self.before is None else ("-", self.before)
-            return f"{sign} {self.path}  {type}  {self.size:,} bytes"
+            return sign, self.path, str(type), "", "", size
         if self.before != self.after:
-            return f"~ {self.path}  {self.before} -> {self.after}  {self.size:,} bytes"
-        return f"~ {self.path}  {self.after}  norm {self.norm:.4g}  {self.size:,} bytes"
+            return "~", self.path, f"{self.before} -> {self.after}", "", "", size
+        share = "" if self.relative is None else f"{self.relative:.3g} of it"
+        return "~", self.path, str(self.after), f"norm {self.norm:.4g}", share, size
+
+    def __str__(self) -> str:
+        sign, *cells = self.cells()
+        return f"{sign} {'  '.join(filter(None, cells))}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The change as JSON values; a norm that is not finite is ``None``."""
+        return {
+            "path": self.path,
+            "before": None if self.before is None else str(self.before),
+            "after": None if self.after is None else str(self.after),
+            "norm": _finite(self.norm),
+            "relative": _finite(self.relative),
+            "bytes": self.size,
+        }
 
 
 @dataclass(frozen=True)
@@ -45,6 +71,8 @@ class Difference:
     tensors: tuple[Change, ...]
     parts: tuple[str, ...]
     """The parts that differ, ``-`` and ``+`` with their path."""
+    types: tuple[str, ...] = ()
+    """The term and the types that differ, before and after."""
 
     @property
     def size(self) -> int:
@@ -57,8 +85,41 @@ class Difference:
     def __str__(self) -> str:
         if not self:
             return f"the same: {self.before}"
-        lines = [f"- {self.before}", f"+ {self.after}", *self.parts, *map(str, self.tensors)]
-        return "\n".join([*lines, f"{len(self.tensors)} tensors, {self.size:,} bytes"])
+        lines = [f"- {self.before}", f"+ {self.after}", *self.types, *self.parts]
+        count = f"{len(self.tensors)} tensor{'s' * (len(self.tensors) != 1)}"
+        return "\n".join([*lines, *_aligned(self.tensors), f"{count}, {self.size:,} bytes"])
+
+    def to_json(self) -> dict[str, Any]:
+        """The difference as JSON values."""
+        return {
+            "before": self.before,
+            "after": self.after,
+            "types": list(self.types),
+            "parts": list(self.parts),
+            "tensors": [change.to_json() for change in self.tensors],
+            "bytes": self.size,
+        }
+
+
+def _aligned(changes: Sequence[Change]) -> list[str]:
+    """Rows of changes; columns that no row has are left out, numbers stand to the right."""
+    rows = [change.cells() for change in changes]
+    columns = [column for column in zip(*rows, strict=True) if any(column)]
+    right = {"norm", "share", "bytes"}
+    kinds = [k for k, c in zip(_CELLS, zip(*rows, strict=True), strict=False) if any(c)]
+    padded = [
+        [cell.rjust(max(map(len, column))) if kind in right else cell.ljust(max(map(len, column)))
+         for cell in column]
+        for kind, column in zip(kinds, columns, strict=True)
+    ]  # fmt: skip
+    return [f"{sign} {'  '.join(cells)}".rstrip() for sign, *cells in zip(*padded, strict=True)]
+
+
+_CELLS = ("sign", "path", "type", "norm", "share", "bytes")
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def diff(a: Model, b: Model) -> Difference:
@@ -68,7 +129,7 @@ def diff(a: Model, b: Model) -> Difference:
     >>> f = lm.lift(lambda w, x: x * w, jnp.float32(2), input="float32[]", name="f")
     >>> difference = diff(f, lm.succ(f, jnp.float32(5)))
     >>> [str(change) for change in difference.tensors], difference.parts
-    (['~ (the root)  float32[]  norm 3  4 bytes'], ())
+    (['~ (the root)  float32[]  norm 3  1.5 of it  4 bytes'], ())
 
     Law: ``diff(a, b)`` is false exactly where ``a`` and ``b`` have one address.
     """
@@ -78,28 +139,46 @@ def diff(a: Model, b: Model) -> Difference:
     paths = dict.fromkeys([*left, *right])
     tensors = [_change(path, left.get(path), right.get(path)) for path in paths]
     changed = tuple(change for change in tensors if change is not None)
-    return Difference(a.address, b.address, changed, tuple(_parts(a, b)))
+    return Difference(a.address, b.address, changed, tuple(_parts(a, b)), tuple(_types(a, b)))
+
+
+def _types(a: Model, b: Model) -> Iterator[str]:
+    sides = [
+        {"term": str(m), **{s: types.show(getattr(m, s)) for s in ("input", "output")}}
+        for m in (a, b)
+    ]
+    for name, old in sides[0].items():
+        if old != (new := sides[1][name]):
+            yield f"{name}: {old} -> {new}"
 
 
 def _change(path: str, before: Tensor | None, after: Tensor | None) -> Change | None:
     if before is not None and after is not None and before.digest == after.digest:
         return None
-    norm = None
-    if before is not None and after is not None and before.type == after.type:
-        old, new = (_wide(tensor) for tensor in (before, after))
-        norm = float(np.linalg.norm((new - old).ravel()))
-    return Change(
-        path,
-        None if before is None else before.type,
-        None if after is None else after.type,
-        norm,
-        0 if after is None else after.nbytes,
-    )
+    old, new = (None if tensor is None else tensor.type for tensor in (before, after))
+    norm = relative = None
+    if before is not None and after is not None and old == new:
+        norm, whole = norms(before, after)
+        relative = norm / whole if whole else None
+    return Change(path, old, new, norm, relative, 0 if after is None else after.nbytes)
 
 
-def _wide(tensor: Tensor) -> np.ndarray:
-    array = np.asarray(tensor.array)
-    return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
+def norms(before: Tensor, after: Tensor) -> tuple[float, float]:
+    """The Euclidean norms of ``after - before`` and of ``before``, read a piece at a time."""
+    old, new = (np.asarray(tensor.array).reshape(-1) for tensor in (before, after))
+    wide = np.complex128 if np.iscomplexobj(old) else np.float64
+    added = whole = 0.0
+    with np.errstate(all="ignore"):  # what is not finite has a norm that is not
+        for start in range(0, old.size, CHUNK):
+            piece = old[start : start + CHUNK].astype(wide)
+            moved = new[start : start + CHUNK].astype(wide) - piece
+            added, whole = added + _squares(moved), whole + _squares(piece)
+    return math.sqrt(added), math.sqrt(whole)
+
+
+def _squares(numbers: np.ndarray) -> float:
+    """The sum of their squares; not by BLAS, whose threads cost more than they give here."""
+    return float(np.square(numbers.view(np.float64)).sum())
 
 
 def _parts(a: Model, b: Model) -> Iterator[str]:
@@ -118,12 +197,19 @@ def _known(model: Model) -> dict[tuple[str, str], tuple[Hashable, str]]:
         term, key = place.term, ("/".join(place.path) or "(the root)", type(place.term).__name__)
         match term:
             case Lift(function, _):
-                input = get(model, place).input or ()
-                value = function.digest(model.weights_type(term, input), input).value
-                at = types.show(function.input or input)
-                found[key] = value, f"{function.name}, {value[:19]}, at {at}"
+                input = function.input or get(model, place).input or ()
+                value = _digest(function, model.weights_type(term, input), input)
+                found[key] = value, f"{function.name}, {value[:19]}, at {types.show(input)}"
             case Pick():
                 found[key] = term, str(term)
             case Control(kind, _):
                 found[key] = kind.key, f"{kind.name}{kind.key[1:] or ''}"
     return found
+
+
+def _digest(function: Function, weights: types.Type, input: types.Type) -> str:
+    """What a function computes; of one that is stored it is known, and its program is not read."""
+    match function.key:
+        case ("program", str(value), *_):
+            return value
+    return function.digest(weights, input).value

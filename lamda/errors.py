@@ -46,6 +46,14 @@ class MissingError(LamdaError, LookupError):
     """There is no such ref, address, blob or path."""
 
 
+class DiskError(LamdaError, OSError):
+    """The disk does not take what is to be kept."""
+
+
+class RemoteError(LamdaError, ConnectionError):
+    """A remote does not answer."""
+
+
 class SuccessionError(LamdaError, ValueError):
     """A version is not a successor of the one that a ref names."""
 
@@ -341,10 +349,161 @@ TRUSTED_SOURCE = (
     "running the Python source that {path} keeps with {address}: whoever wrote it can do here what "
     "you can do"
 )
+NOT_NOTED = (
+    "who trusts the source that {path} keeps is noted in its trusted.log, which can not be "
+    "written: {error}. Make it writable, or copy the store."
+)
+RANDOM_PROGRAM = (
+    "{name} draws with a key, and what is stored of it is its reading without one. Call it without "
+    "a key, or put it with source=True and get it with trust_source=True."
+)
+KEY_EXISTS = "{path} is there already, and a key is never overwritten: give another name"
+NO_PRIVATE_KEY = "the key {path} can not be read: {error}. lamda keygen NAME writes NAME.key."
+NOT_PRIVATE = (
+    "{path} should be an ed25519 private key in PEM form, found {found}. lamda keygen NAME writes "
+    "one, NAME.key."
+)
+BAD_SIGNATURES = (
+    "blob {digest} is no manifest of signatures: {error}. Remove the file in signatures/ that "
+    "names it, and sign again, or pull again."
+)
+OTHER_STATED = (
+    "the signature of {what} states the address {stated}, and it has {found}: whoever signed it "
+    "made a mistake. Do not use it, and ask them."
+)
+BAD_REMOTE = (
+    "{url!r} is no remote: write oci://host[:port]/repository[:tag], the repository in lower case, "
+    "with ?insecure at the end for HTTP"
+)
+BAD_TAG = (
+    "no tag of a registry can stand for the ref {ref!r}: with '..' for each '/' it has at most 128 "
+    "characters, and it does not look like the tag of a version, v-0123456789ab. Use another ref."
+)
+PUSH_NAME = (
+    "{ref!r} is pushed to {url} under which name? Give a ref of the store, or a tag at the end of "
+    "the URL, as in {url}:head"
+)
+PULL_NAME = "what is pulled from {url}? Give a tag at the end of the URL, as in {url}:head"
+BAD_DEPTH = "depth is how many versions are sent at most, from 1, got {given!r}"
+NO_REMOTE_REF = "there is no {ref!r} at {url}. Push it first, or look at the tags that are there."
+NO_REMOTE_BLOB = "blob {digest} is not at {url}. Push the version again, from a store that has it."
+REMOTE_CUT = (
+    "{url} has {count} versions of this lineage, and not {digest}, which is before them: they were "
+    "pushed with a depth, or what was before them was removed. Push the whole lineage there again."
+)
+REMOTE_ELSEWHERE = (
+    "{ref} of {url} is at {head}, which is not before {new}: someone else has pushed. Pull it, put "
+    "a successor of it, and push that; or push to another tag."
+)
+REMOTE_MOVED = (
+    "{ref} of {url} was moved to {head} while {new} was sent: it stays there. Pull it, put a "
+    "successor of it, and push that; or push to another tag."
+)
+REMOTE_SILENT = (
+    "{url} can not be reached, or breaks off: {error}. Nothing is lost; do it again, and what has "
+    "arrived is not sent again."
+)
+REMOTE_LOGIN = (
+    "{url} wants a login, or has refused the one for {host}. docker login {host} keeps one in "
+    "~/.docker/config.json (or in $DOCKER_CONFIG), where it is looked for."
+)
+BAD_LOGIN = (
+    "what {path} says of the login at {host} can not be read ({why}). Log in again: docker login "
+    "{host}"
+)
+NO_LOGIN_HELPER = (
+    "the login at {host} is kept by the program {program}, which does not run ({why}). Install it, "
+    "or log in again without it."
+)
+REMOTE_REFUSED = "{url} answered {status} to {what}{said}. Nothing was kept; nothing here changed."
+REMOTE_WRONG = "{url} does what no registry should: {why}. Nothing of that was kept."
+NOT_A_MODEL = "{digest} at {url} is no model of lamda: {why}. Nothing of it was kept."
+NOT_AFTER = (
+    "{ref} is at {head}, and {new} does not come after it. Pull with another ref, and put a "
+    "successor of either."
+)
 NO_EXTRA = "this needs {package}: pip install 'lamda[{extra}]'"
 BAD_BLOB = "blob {digest} of {path} is damaged: {why}. Fetch it again, or restore it from a copy."
 NO_BLOB = "blob {digest} is not in {path}. Fetch it again, or restore it from a copy."
-BAD_CONFIG = "{digest} is not a model that this lamda reads: {why}"
+QUARANTINED = (
+    "blob {digest} was damaged: it is in quarantine/ of {path} now, and these need it: {needed}. "
+    "Put one of them again, fetch it again, or restore it from a copy."
+)
+BLOB_LINK = (
+    "{path} is no file but a link or a folder: a store is all in one place. Put the file itself "
+    "there, or remove it, and put the model again."
+)
+BAD_CONFIG = (
+    "blob {digest} is not a model that this lamda reads: {why}. Put the model again, or restore "
+    "the ref that names it."
+)
+BAD_MANIFEST = (
+    "blob {digest} is no manifest of a model: {why}. Put the model again, or restore the ref that "
+    "names it."
+)
+NO_BLOB_NAME = "{path} is no blob, for its name is no digest: move it elsewhere"
+OTHER_SIZE = "blob {digest} has {found:,} bytes, and a manifest says {size:,}: fetch it again"
+OTHER_MEANING = (
+    "{manifest} says that it is {said}, and its program and tensors are {found}: whoever wrote it "
+    "made a mistake. Do not use it."
+)
+OTHER_PRED = (
+    "{who} says that the version before it, {manifest}, is {said}, and it is {found}: whoever "
+    "wrote this made a mistake. Use another version."
+)
+OTHER_ADDRESS = (
+    "{path} says that {manifest} is {said}, and it is {found}. Remove the file; lamda verify "
+    "makes it again as it should be."
+)
+BAD_LAYOUT = (
+    "{path} does not say that this is a store that this lamda reads: it holds {text!r}, and "
+    "should hold {wanted!r}. Use a newer lamda if a newer one made it, else write that into it."
+)
+FOREIGN = (
+    "{path} is no store and not empty: it has {name!r}. Give a new directory, or the one of a store"
+)
+NOT_WRITTEN = (
+    "{path} does not take what is to be kept: {error}. Nothing that was kept before has changed, "
+    "and this is not kept. Make room, or make it writable, and do it again."
+)
+BAD_GRACE = "grace is a number of seconds from 0, got {given!r}"
+BAD_SHARE = "share is what part of the blobs is hashed, above 0 and up to 1, got {given!r}"
+BAD_OBJECTS = (
+    "{url!r} is no URL of a remote with objects ({known}): write s3://bucket/prefix, "
+    "gs://bucket/prefix, az://account/container/prefix, https://host/prefix or file:///directory"
+)
+REF_MOVED = (
+    "{ref} of {url} is at {head}, and not at {expected}: it was moved meanwhile, and stays where "
+    "it is. Pull it, put a successor of it, and push that."
+)
+NO_FILE = "there is no {path}"
+NO_FORMAT = "{path} is of no format that is known by its name: {known}, or an Orbax directory"
+BAD_FILE = "{path} is no {format} file that can be read: {why}"
+NO_TREE = "{path} goes through the path of another tensor, so there is no tree: use .safetensors"
+NOT_EXPORTED = "{path} was not written: {why}. Use another path or format; nothing was changed."
+TWO_NAMES = "{path}: {name!r} and {other!r} are for one place. Say which, with rename=."
+OPEN_STRICT = (
+    "{name} is open, so all of its weights must come from {path}: leave out strict=False, or close "
+    "it first with model.init(key)"
+)
+NOT_IMPORTED = """\
+{path} does not fit {model}, and nothing was changed:{lines}
+Say other names with rename={{'theirs': 'ours'}}, cast or reshape first, or take what fits with \
+strict=False."""
+NO_LAYOUT = "{path} is no OCI layout: it has no index.json"
+ONLY_IMPORT = "{path} is a layout of another tool and is only read: make a store with lm.Store"
+ONE_WRITER = (
+    "{url} does not compare before it moves a ref, so it is for one writer at a time: of two that "
+    "move a ref at the same moment both are told that they did, and one is lost from the ref"
+)
+ONLY_READ = (
+    "{url} is only read: plain HTTP has no way to move a ref. Write to where it comes from, as "
+    "s3://bucket/prefix or file:///directory."
+)
+NO_OBJECT = "there is no {path}"
+NO_ANSWER = "{path}: {error}. Nothing is lost; try again, and what has arrived is not sent again."
+TOO_LONG = "{path} has {size:,} bytes, too many for what it should be: it was not read"
+BAD_INDEX = "{path} is no index of an OCI layout: {error}. Make the layout again with its own tool."
 
 LAW_BROKEN = """\
 the law "{name}" is broken:

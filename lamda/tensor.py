@@ -105,6 +105,15 @@ class Tensor:
             self._digest = f"sha256:{sha.hexdigest()}"
         return self._digest
 
+    @property
+    def known(self) -> bool:
+        """Whether its digest has been computed."""
+        return self._digest is not None
+
+    def remember(self, digest: str) -> None:
+        """Keep the digest, which somebody computed who had the bytes in hand."""
+        self._digest = digest
+
     def chunks(self) -> Iterable[bytes | memoryview]:
         """The canonical bytes: header, then numbers."""
         yield header(self.type, self.nbytes)

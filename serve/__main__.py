@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         import serve
 
-        handler = serve.load(options.directory, plugin=options.plugin)
+        handler = serve.load(options.directory, plugin=options.plugin, trusted=options.require_key)
         if options.request is not None:
             return _answer(handler, options.request)
         return _serve(handler, options.host, options.port)
@@ -49,6 +49,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--port", type=_port, default=8000, help="0 takes any free one")
     parser.add_argument("--plugin", metavar="PATH", help="a PJRT plugin, a shared library")
+    parser.add_argument(
+        "--require-key",
+        action="append",
+        metavar="PUB",
+        help="refuse a bundle that this public key, a PEM file, has not signed; may be given "
+        "again. Default: those in $LAMDA_REQUIRE_KEY, if it is set",
+    )
     parser.add_argument(
         "--request",
         metavar="FILE",

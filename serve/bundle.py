@@ -13,12 +13,16 @@ from serve.types import leaves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
+    from serve.keys import Key
 
-def read(directory: str) -> Bundle:
+
+def read(directory: str, keys: Sequence[Key] | None = None) -> Bundle:
     """`read(directory)` is the bundle in that directory, with its manifest and file sizes checked.
+
+    With `keys`, one of them must have signed the manifest, before anything of it is read.
 
     Raises:
         BundleError: names the file, what was expected of it, and what to do.
@@ -26,9 +30,15 @@ def read(directory: str) -> Bundle:
     path = os.path.join(directory, "manifest.json")
     try:
         with open(path, "rb") as file:
-            value = json.loads(file.read())
+            data = file.read()
     except (FileNotFoundError, NotADirectoryError):
         raise BundleError(errors.NO_MANIFEST.format(path=path)) from None
+    if keys is not None:
+        from serve.signed import require_manifest
+
+        require_manifest(directory, data, keys)
+    try:
+        value = json.loads(data)
     except ValueError as reason:
         raise BundleError(errors.NOT_JSON.format(path=path, reason=reason)) from None
     manifest.check(value, path)

@@ -22,6 +22,14 @@ class BundleError(ServeError, ValueError):
     """The directory is not a bundle that can be trusted."""
 
 
+class SignatureError(BundleError):
+    """What had to be signed by a trusted key is not."""
+
+
+class OtherKeyError(SignatureError):
+    """It is signed, and by none of the keys that are trusted."""
+
+
 class PluginError(ServeError, RuntimeError):
     """There is nothing here that can run the bundle, or what there is refused to."""
 
@@ -49,6 +57,43 @@ OUTSIDE = (
 MISSING_FILE = "{path} is missing, and the manifest names it. " + RECOPY
 WRONG_SIZE = "{path} should be {expected} bytes, found {found}. " + RECOPY
 WRONG_DIGEST = "{path} should have the digest {expected}, found {found}. " + RECOPY
+
+NOT_SIGNED = (
+    "{what} is not signed, and a signature is required. Sign it with lamda sign, or with "
+    "lamda bundle --sign, or require no key."
+)
+OTHER_KEY = (
+    "{what} is signed by other keys than those trusted: expected {wanted}, found {found}. Do not "
+    "use it before you know whose key that is; then trust it by name."
+)
+CHANGED_PAYLOAD = (
+    "the signature of {what} does not fit what it signs: one of them was changed. Do not use it; "
+    "fetch it again from where it was signed."
+)
+OTHER_PAYLOAD = (
+    "what is signed of {what} should be of type {expected}, found {found!r}. Sign it with lamda "
+    "sign."
+)
+OTHER_STATEMENT = (
+    "the signature of {what} should state {expected}, found {found}. It was made for something "
+    "else: sign it with lamda sign."
+)
+OTHER_SUBJECT = (
+    "the signature of {what} is of another one: expected sha256 {expected}, found {found}. Copy "
+    "the signature that belongs to it, or sign it."
+)
+BAD_ENVELOPE = (
+    "the signature of {what} can not be read: {why}. Copy it again, or sign with lamda sign."
+)
+NO_KEY = "the key {path} can not be read: {reason}. Give the path of a PEM file."
+NO_KEYS = (
+    "a signature is required and no key is trusted: name a PEM file in {variable}, or unset it"
+)
+NOT_PUBLIC = (
+    "{path} should be an ed25519 public key in PEM form, found {found}. lamda keygen writes one, "
+    "NAME.pub beside NAME.key."
+)
+NO_CRYPTOGRAPHY = "signatures need the package cryptography: pip install 'lamda[sign]'"
 
 NO_PLUGIN = (
     "No PJRT plugin was found and jax is not installed, so nothing here can run the bundle {name}. "

@@ -31,8 +31,8 @@ def test_serve_imports_neither_jax_nor_lamda_nor_numpy(module):
 
 # An arrow goes from each room only to rooms that stand later in this list.
 ROOMS = (
-    "testing", "fit", "compile", "store", "diff", "table", "draw", "abstraction", "lift", "surgery",
-    "rebuild", "combinators", "versions", "pytree", "close", "model", "receipt", "roll",
+    "testing", "fit", "compile", "store", "sign", "diff", "table", "draw", "abstraction", "lift",
+    "surgery", "rebuild", "combinators", "versions", "pytree", "close", "model", "receipt", "roll",
     "evaluate", "address", "normal", "steps", "uses", "check", "unify", "term", "kinds", "kind",
     "rolled", "function", "digest", "program", "purity", "outside", "tensor", "types", "dims",
     "errors",
@@ -67,6 +67,8 @@ def test_lamda_imports_no_extra():
         "tokenizers",
         "uvicorn",
         "safetensors",
+        "obstore",
+        "orbax",
     }
     assert not loaded & extras
 

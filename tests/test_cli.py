@@ -60,7 +60,7 @@ def test_show(capsys, store, tmp_path):
 def test_diff(capsys, store):
     _, out, _ = run(capsys, "diff", zero.address[:15], "sum", "--store", store)
     assert out == f"{lm.diff(zero, one)}\n"
-    assert "~ head/kernel  float32[3, 1]  norm 1.732  12 bytes\n" in out
+    assert "~ head/kernel  float32[3, 1]  norm 1.732  7.78 of it  12 bytes\n" in out
     _, out, _ = run(capsys, "diff", "sum", "sum", "--store", store)
     assert out == f"the same: {one.address}\n"
 

@@ -199,7 +199,7 @@ def test_changed_tensors_are_told():
     assert (difference.size, difference.parts) == (16, ())
     assert str(difference) == (
         f"- {model.address}\n+ {new.address}\n~ g/bias  float32[4]  norm 5  16 bytes\n"
-        "1 tensors, 16 bytes"
+        "1 tensor, 16 bytes"
     )
 
 
@@ -215,7 +215,7 @@ def test_changed_parts_are_told():
     ]
     assert lm.diff(f, f & f).parts
     added = lm.diff(f, lm.compose(f, h))
-    assert "+ h/bias  float32[4]  16 bytes" in str(added)
+    assert "+ h/bias    float32[4]     16 bytes\n+ h/kernel  float32[4, 4]  64 bytes" in str(added)
 
 
 def test_a_changed_control_is_told():

@@ -117,7 +117,7 @@ def test_a_successor_adds_its_tensors_alone(store):
     store.put(moved, ref="m")
     after = {p.name: p.stat().st_ino for p in store.path.rglob("blobs/sha256/*")}
     assert {k: after[k] for k in before} == before
-    assert len(after) - len(before) == 3  # a pack of kernel and bias, a config, a manifest
+    assert len(after) - len(before) == 4  # a pack of kernel and bias, a record, config, manifest
     assert 4 * 20000 * 2 < store.log("m")[0].added < 4 * 20000 * 2 + 6000
 
 
@@ -306,7 +306,7 @@ def test_source_that_is_not_the_function_is_refused(store, monkeypatch):
     import cloudpickle
 
     monkeypatch.setattr(lamda.store.writing, "pickled",
-                        lambda _: cloudpickle.dumps(lambda w, x: x + 2))  # fmt: skip
+                        lambda _: cloudpickle.dumps((lambda w, x: x + 2, None)))  # fmt: skip
     store.put(model, ref="m", source=True)
     with (
         pytest.warns(UserWarning, match="whoever wrote it"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lamda import errors
-from lamda.compile import manifest, program
+from lamda.compile import manifest, program, signing
 from lamda.compile.sizes import Given, combinations, resolve
 from lamda.model import Model
 from lamda.store.files import write_file
@@ -42,6 +42,7 @@ def bundle(
     batch: Given = None,
     tokenizer: str | Path | bytes | None = None,
     roll: bool | None = None,
+    sign: str | Path | Sequence[str | Path] = (),
     **sizes: Given,
 ) -> Report:
     """``serve.load(directory)`` of what this writes answers as the model does.
@@ -49,7 +50,7 @@ def bundle(
     Sizes and ``roll`` are given as to :func:`compile`. With ``tokenizer``, a ``tokenizer.json``,
     requests may be text; it travels as data. An executable needs a PJRT plugin for its target;
     where there is none, the bundle holds the portable program alone, and is compiled where it is
-    loaded.
+    loaded. ``sign`` is a private key, a PEM file, or several: what signs the manifest.
 
     >>> import lamda as lm, serve, tempfile
     >>> directory = tempfile.mkdtemp()
@@ -78,7 +79,10 @@ def bundle(
     entries["programs"] = [
         _program(whole, chosen, writer, bool(targets)) for chosen in combinations(numbers)
     ]
-    write_file(writer.root / "manifest.json", _canonical(entries))
+    data = _canonical(entries)
+    if keys := [sign] if isinstance(sign, str | Path) else sign:
+        signing.write(writer.root, data, keys, model.receipt)
+    write_file(writer.root / "manifest.json", data)
     return Report(writer.root, model.address, writer.compiled, writer.added)
 
 

@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from lamda import errors
+
 LOCAL = ".local"
 """What is of one machine: locks, and what was verified there. A copy of a store needs neither."""
 
@@ -81,3 +83,16 @@ def locked(root: Path, name: str, alone: bool = True) -> Iterator[None]:
     with open(path, "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         yield
+
+
+@contextlib.contextmanager
+def written(root: Path) -> Iterator[None]:
+    """What a disk refuses in the block is told in our words. Raises DiskError."""
+    try:
+        yield
+    except (errors.LamdaError, ConnectionError):  # of a remote, and no word about a disk
+        raise
+    except OSError as error:
+        new = errors.DiskError(errors.NOT_WRITTEN.format(path=root, error=error))
+        new.errno = error.errno
+        raise new from error

@@ -5,10 +5,13 @@ Smaller ones are packed, those that are trained apart from those that are not: t
 are slow to write, to open and to send. A pack is a safetensors file like any other.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, chain
 from typing import Any, NamedTuple, TypeAlias
 
+from lamda.model import Model
 from lamda.store.blobs import Blobs
 from lamda.tensor import ALIGNMENT, Tensor, describe, framed, header
 
@@ -27,6 +30,22 @@ class Place(NamedTuple):
 
 Entry: TypeAlias = tuple[str, Tensor]
 """The path of a tensor, which is its name in a pack, and the tensor."""
+
+
+def ahead(model: Model, blobs: Blobs) -> None:
+    """Write the large tensors of a model that are not here, several at a time.
+
+    A tensor whose digest nobody has asked for yet is hashed while it is written, and so once.
+    """
+
+    def write(tensor: Tensor) -> None:
+        tensor.remember(blobs.put(tensor.chunks(), tensor.digest if tensor.known else None))
+
+    large = {id(t): t for _, t, _ in model.tensors() if t.nbytes >= SMALL}
+    new = [t for t in large.values() if not (t.known and blobs.has(t.digest))]
+    if new:
+        with ThreadPoolExecutor(max_workers=min(len(new), os.cpu_count() or 1)) as pool:
+            list(pool.map(write, new))
 
 
 def keep(

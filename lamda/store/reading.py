@@ -14,14 +14,14 @@ from lamda.kinds import KINDS
 from lamda.model import Model
 from lamda.receipt import Receipt
 from lamda.store.blobs import Blobs
-from lamda.store.writing import VERSION
+from lamda.store.source import Python
 from lamda.tensor import Tensor, Weights
 from lamda.term import Branch, Compose, Control, Lift, Named, Pick, Slot, Term, Token
 
 WHERE = "a store"
 """Where what is read was made, for errors: no path of a machine is kept."""
 
-Sources: TypeAlias = Callable[[dict[str, Any]], Callable[[Any, Any], Any] | None]
+Sources: TypeAlias = Callable[[dict[str, Any]], Python | None]
 """The Python of a function's entry, where it is trusted."""
 
 
@@ -32,16 +32,13 @@ def read(
     source: Sources = lambda _: None,
 ) -> Model:
     """The model of a record; tensors are memory maps. Raises StoreError, MissingError."""
-    if record.get("version") != VERSION:
-        why = f"its version is {record.get('version')!r}, not {VERSION}; use a newer lamda"
-        raise errors.StoreError(errors.BAD_CONFIG.format(digest=record.get("address"), why=why))
     try:
         return _read(record, blobs, pred, source)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, errors.LamdaError):
-            raise
+    except (errors.LamdaError, OSError):
+        raise
+    except Exception as error:  # whatever a record makes of what is made of it
         why = f"{type(error).__name__}: {error}"
-        text = errors.BAD_CONFIG.format(digest=record.get("address"), why=why)
+        text = errors.BAD_CONFIG.format(digest=record["address"], why=why)
         raise errors.StoreError(text) from error
 
 
@@ -84,10 +81,7 @@ def _read(
         terms.append(term(node))
     built = terms[-1]
     bound = {
-        slots[place]: Weights(
-            jax.tree.structure(tree, is_leaf=types.is_array),
-            tuple(load.tensor(t) for t in record["slots"][place]["tensors"]),
-        )
+        slots[place]: _weights(tree, [load.tensor(t) for t in record["slots"][place]["tensors"]])
         for place, tree in structures.items()
     }
     input, output = types.from_json(record["input"]), types.from_json(record["output"])
@@ -97,16 +91,28 @@ def _read(
     return model
 
 
+def _weights(tree: types.Type, tensors: list[Tensor]) -> Weights:
+    """The weights of a part, whose function says what tree of tensors it takes."""
+    leaves, structure = jax.tree.flatten(tree, is_leaf=types.is_array)
+    if leaves != (found := [t.type for t in tensors]):
+        raise ValueError(f"the tensors of a part are {found}, and its function takes {leaves}")
+    return Weights(structure, tuple(tensors))
+
+
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _load_function(entry: dict[str, Any], blobs: Blobs, source: Sources) -> Function:
     python = source(entry)
+    name, random = str(entry["name"]), bool(entry.get("random"))
+    # What is random is not told by its program, which is its reading without a key.
+    drawn = (entry.get("source") if python else None,) if random else ()
     function = Function(
-        python or _program(entry["program"], blobs),
-        key=("program", entry["digest"]),
-        name=str(entry["name"]),
+        _program(entry["program"], blobs) if python is None else python.call,
+        key=("program", entry["digest"], *drawn),
+        sample=python.sample if python is not None else _undrawn(name) if random else None,
+        name=name,
         where=WHERE,
         input=types.from_json(entry["input"]),
         stored=partial(blobs.get, entry["program"]),
@@ -129,6 +135,15 @@ def _program(digest: str, blobs: Blobs) -> Callable[[Any, Any], Any]:
     return call
 
 
+def _undrawn(name: str) -> Callable[..., Any]:
+    """The reading with a key of a function whose source is not read."""
+
+    def sample(*_: Any) -> Any:
+        raise errors.SpecError(errors.RANDOM_PROGRAM.format(name=name))
+
+    return sample
+
+
 def _require_program(function: Function, entry: dict[str, Any]) -> None:
     """Raises StoreError where the Python of a function is not what its program is."""
     weights, input = types.from_json(entry["weights"]), types.from_json(entry["input"])
@@ -140,6 +155,7 @@ class _Loader:
     """Makes tensors that load themselves; each blob is mapped once, when it is needed."""
 
     def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
         self.map = cache(blobs.map)
 
     def tensor(self, entry: dict[str, Any]) -> Tensor:
@@ -148,6 +164,7 @@ class _Loader:
         return Tensor.lazy(type, entry["digest"], load)
 
     def _array(self, type: types.ArrayType, blob: str, offset: int) -> jax.Array:
+        self._blobs.background.require(blob)
         # A read-only map at a multiple of 64 bytes is aliased, not copied.
         dtype, count = jax.numpy.dtype(type.dtype), math.prod(map(int, type.shape))
         array = np.frombuffer(self.map(blob), dtype=dtype, count=count, offset=offset)

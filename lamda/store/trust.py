@@ -50,14 +50,14 @@ class Trust:
     def flush(self) -> None:
         """Write what is new; a store that can not be written is only slower without."""
         if self._new:
-            lines = "".join(f"{d} {' '.join(map(str, f))}\n" for d, f in self._new.items())
+            known = self._read() if self._known is None else self._known
+            new, self._new = self._new, {}
+            self._known = known | new
+            lines = "".join(f"{d} {' '.join(map(str, f))}\n" for d, f in [*new.items()])
             with contextlib.suppress(OSError):
                 self.path.parent.mkdir(exist_ok=True)
                 with open(self.path, "a") as file:
                     file.write(lines)
-            if self._known is not None:
-                self._known |= self._new
-                self._new = {}
 
     def _read(self) -> dict[str, Facts]:
         try:
@@ -74,8 +74,8 @@ def facts(found: os.stat_result) -> Facts:
 
 def _parse(line: str) -> tuple[str, Facts] | None:
     """A line; ``None`` for one that was cut short."""
-    digest, *numbers = line.split()
-    if len(numbers) != 5 or not all(n.isdigit() for n in numbers):
+    digest, *numbers = line.split() or [""]
+    if len(numbers) != 5 or not all(n.isascii() and n.isdigit() for n in numbers):
         return None
     dev, inode, size, mtime, ctime = map(int, numbers)
     return digest, (dev, inode, size, mtime, ctime)

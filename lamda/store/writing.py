@@ -13,13 +13,12 @@ from lamda.check import infer
 from lamda.function import Function
 from lamda.model import Model
 from lamda.store.blobs import Blobs
+from lamda.store.checked import VERSION
 from lamda.store.packs import Entry, Place, keep
 from lamda.store.source import pickled
 from lamda.tensor import Tensor
 from lamda.term import Branch, Compose, Control, Lift, Named, Pick, Slot, Term
 from lamda.types import Type
-
-VERSION = 2
 
 
 def write(
@@ -113,6 +112,8 @@ class _Writer:
                 "digest": function.digest(weights, input).value,
                 "program": self.blobs.put([function.serialise(weights, input)]),
             }
+            if function.sample is not None:
+                entry["random"] = True
             if self.source:
                 entry["source"] = self.blobs.put([pickled(function)])
             self.functions.append(entry)

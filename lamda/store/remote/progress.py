@@ -1,0 +1,39 @@
+"""Progress: a bar with bytes and rate on standard error, where someone looks at it."""
+
+import sys
+from types import TracebackType
+from typing import Any
+
+
+class Progress:
+    """Counts bytes as they are told; shows them where ``show`` is true and stderr a terminal."""
+
+    def __init__(self, what: str, total: int, show: bool = True) -> None:
+        self.done = 0
+        self._bar = _bar(what, total) if show and total and sys.stderr.isatty() else None
+
+    def tell(self, count: int) -> None:
+        """So many bytes have gone by."""
+        self.done += count
+        if self._bar is not None:
+            self._bar.update(count)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _bar(what: str, total: int) -> Any:
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm(desc=what, total=total, unit="B", unit_scale=True, unit_divisor=1024)
