@@ -26,8 +26,8 @@ faults: setup  ## cut the power of a store, crowd it, and read what is damaged; 
 	FUZZ=2000 $(BIN)/python -m pytest tests/faults/powercut.py tests/faults/crowd.py tests/test_store_bad_input.py
 
 .PHONY: bench
-bench: setup  ## time the normal form, the compiled programs, rolling, and the laws
-	@for each in normal zero_cost rolling laws; do $(BIN)/python benchmarks/$$each.py || exit; done
+bench: setup  ## time the normal form, the compiled programs, rolling, the laws, and the store
+	@for each in normal zero_cost rolling laws store; do $(BIN)/python benchmarks/$$each.py || exit; done
 
 .PHONY: check
 check: setup  ## format, lint and types

@@ -55,10 +55,13 @@ def timed(run: Callable[[], Any]) -> float:
 
 
 def interleaved(peers: dict[str, Callable[[int], Any]], rounds: int) -> dict[str, float]:
-    """The median seconds of each, taking turns."""
+    """The median seconds of each, taking turns; another begins each round, on a disk at rest."""
     seconds: dict[str, list[float]] = {name: [] for name in peers}
+    order = list(peers.items())
     for number in range(rounds):
-        for name, run in peers.items():
+        order.append(order.pop(0))
+        for name, run in order:
+            os.sync()
             seconds[name].append(timed(partial(run, number)))
     return {name: statistics.median(times) for name, times in seconds.items()}
 

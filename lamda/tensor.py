@@ -130,7 +130,8 @@ class Tensor:
     @property
     def nbytes(self) -> int:
         """Bytes of the numbers."""
-        return math.prod(map(int, self.type.shape)) * _itemsize(self.type.dtype)
+        type = self.type
+        return math.prod(type.shape) * _itemsize(type.dtype)  # type: ignore[arg-type]
 
 
 def _strong(array: Any) -> Any:

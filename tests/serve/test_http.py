@@ -405,7 +405,7 @@ def slow(x):
     return [x]
 
 one = {"array": ["float32", []]}
-serve.load = lambda directory, plugin: handler(Bundle(one, one), slow)
+serve.load = lambda directory, **_: handler(Bundle(one, one), slow)
 sys.exit(main(["x", "--port", "0"]))
 """
 
