@@ -19,6 +19,7 @@ from lamda.store.collect import GRACE, Collected, collect
 from lamda.store.compared import compare
 from lamda.store.files import locked, write_file, written
 from lamda.store.packs import Place
+from lamda.store.pause import uncollected
 from lamda.store.refs import Refs
 from lamda.store.remote import transfer
 from lamda.store.signatures import Signatures, require, sign_version
@@ -341,7 +342,8 @@ class Store:
         by its stored programs; no Python code is read, unless ``trust_source`` asks for it: that
         warns, and is noted in ``trusted.log``. Raises MissingError, StoreError.
         """
-        return self._get(self.find(ref), trust_source)
+        with uncollected():
+            return self._get(self.find(ref), trust_source)
 
     def _get(self, digest: str, trust_source: bool) -> Model:
         manifest, entry = self.manifest(digest), self.config(digest)
