@@ -38,7 +38,7 @@ def run(
     for node in graph.nodes:
         own = [weights[slot] for slot in node.slots]
         values.append(jax.tree.leaves(_apply(node, own, at(node.argument), key, drawn)))
-        drawn += draws(node)
+        drawn += 0 if key is None else draws(node)
     return at(graph.output)
 
 

@@ -528,3 +528,9 @@ def test_composing_leaves_its_operands_as_they_were():
     assert (repr(f), f.address, repr(g), g.address) == before
     with pytest.raises(TypeError, match="unsupported operand"):
         f @ 3  # type: ignore[operator]
+
+
+def test_joins_of_one_kind_are_traced_once():
+    one, other = lm.add(f, f), lm.add(g, lm.identity)
+    assert one.term.parts[-1].function.known is other.term.parts[-1].function.known
+    assert lm.stack(f, f).term.parts[-1].function.known is not one.term.parts[-1].function.known

@@ -338,3 +338,15 @@ def test_directories_survive_a_power_cut(tmp_path):
         lm.Store(tmp_path / "deep" / "store").put(f, ref="a/b")
     files = (p for p in tmp_path.rglob("*") if p.is_file() and ".local" not in p.parts)
     assert set(cuts[-1].sure) >= {str(p.relative_to(tmp_path)) for p in files}
+
+
+def test_putting_what_is_damaged_again_does_not_make_it_trusted(store):
+    store.put(f, ref="m")
+    (blob,) = {t["blob"] for s in store.record("m")["slots"] for t in s["tensors"]}
+    path = store.blobs.path(blob)
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    store.put(dense(4, 8, 0, "f"), ref="again")
+    for ref in ("m", "again"):
+        with pytest.raises(lm.StoreError, match=f"blob {blob} of .* is damaged"):
+            lm.Store(store.path).get(ref)

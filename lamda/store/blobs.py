@@ -60,8 +60,9 @@ class Blobs:
             if digest is not None and found != digest:
                 raise errors.StoreError(errors.OTHER_BYTES.format(digest=digest, found=found))
             file.target = None if self.has(found) else self.path(found)
-        self.background.forget(found)
-        self.trust.record(found, self.path(found).stat())
+        if file.target is not None:  # what was here already nobody has hashed now
+            self.background.forget(found)
+            self.trust.record(found, self.path(found).stat())
         return found
 
     def get(self, digest: str) -> bytes:

@@ -342,11 +342,11 @@ class Store:
         by its stored programs; no Python code is read, unless ``trust_source`` asks for it: that
         warns, and is noted in ``trusted.log``. Raises MissingError, StoreError.
         """
-        with uncollected():
-            return self._get(self.find(ref), trust_source)
+        return self._get(self.find(ref), trust_source)
 
     def _get(self, digest: str, trust_source: bool) -> Model:
-        manifest, entry = self.manifest(digest), self.config(digest)
+        with uncollected():
+            manifest, entry = self.manifest(digest), self.config(digest)
         if trust_source and any("source" in f for f in entry["functions"]):
             source.note(self.path, entry["address"])
         for layer in (manifest["config"], *manifest["layers"]):
@@ -357,7 +357,9 @@ class Store:
             before = self.before(digest)
             return None if before is None else self._get(before, trust_source)
 
-        model = reading.read(entry, self.blobs, earlier, self._source if trust_source else _none)
+        python = self._source if trust_source else _none
+        with uncollected():
+            model = reading.read(entry, self.blobs, earlier, python)
         model.remember(("manifest", any("source" in f for f in entry["functions"])), digest)
         return model
 
