@@ -371,9 +371,36 @@ OTHER_STATED = (
     "the signature of {what} states the address {stated}, and it has {found}: whoever signed it "
     "made a mistake. Do not use it, and ask them."
 )
+NO_SAFETENSORS = (
+    "weights of {dtype} have no form in a safetensors file, so they have no address: cast them to "
+    "one of {known}, or look at lm.quantize"
+)
 BAD_REMOTE = (
-    "{url!r} is no remote: write oci://host[:port]/repository[:tag], the repository in lower case, "
-    "with ?insecure at the end for HTTP"
+    "{url!r} is no remote: write oci://host[:port]/repository[:tag] for a registry, the repository "
+    "in lower case, with ?insecure at the end for HTTP; or s3://bucket/prefix[#ref], "
+    "gs://bucket/prefix, az://account/container/prefix, https://host/prefix or file:///directory"
+)
+NO_ROOM = (
+    "{path} needs {size:,} bytes more, and there are {free:,} on its disk: nothing of them was "
+    "fetched. Make room, or pull into a store on another disk."
+)
+NOT_ALLOWED = (
+    "{path}: {error}. Who asks may not do that: look at the keys in the environment, and at what "
+    "they are allowed."
+)
+URL_SECRET = (
+    "the URL at {host} has a name or a password in it, which would be shown and logged: leave it "
+    "out, and keep keys in the environment"
+)
+REMOTE_GC = (
+    "{url} is kept elsewhere, where nobody can wait for other writers, so nothing is collected "
+    "there. To be rid of old versions push the refs that are to stay to another prefix, and remove "
+    "this one by the vendor's tools. What was fetched is in {cache}, which may be removed at any "
+    "time."
+)
+OTHER_SIGNATURES = (
+    "{url} keeps signatures of {version} that another tool wrote, where those of lamda would be: "
+    "they stay, and yours were not sent. Push to another repository, or remove these first."
 )
 BAD_TAG = (
     "no tag of a registry can stand for the ref {ref!r}: with '..' for each '/' it has at most 128 "
@@ -441,6 +468,10 @@ BAD_MANIFEST = (
     "blob {digest} is no manifest of a model: {why}. Put the model again, or restore the ref that "
     "names it."
 )
+BLOB_UNREAD = (
+    "{path} can not be read: {error}. Whether it is damaged is not known; make it readable, or "
+    "look at the disk, and verify again."
+)
 NO_BLOB_NAME = "{path} is no blob, for its name is no digest: move it elsewhere"
 OTHER_SIZE = "blob {digest} has {found:,} bytes, and a manifest says {size:,}: fetch it again"
 OTHER_MEANING = (
@@ -476,9 +507,18 @@ REF_MOVED = (
     "{ref} of {url} is at {head}, and not at {expected}: it was moved meanwhile, and stays where "
     "it is. Pull it, put a successor of it, and push that."
 )
-NO_FILE = "there is no {path}"
+NO_FILE = "there is no {path}: give the path of a file that is there"
+TOO_MUCH = (
+    "what was read is nested too deeply, or too large, for this machine ({error}). Look at where "
+    "it comes from: nothing of ours is."
+)
+OF_SYSTEM = "{path}: {error}. Check the path, and that you may read and write there."
 NO_FORMAT = "{path} is of no format that is known by its name: {known}, or an Orbax directory"
 BAD_FILE = "{path} is no {format} file that can be read: {why}"
+SAME_PATH = (
+    "two tensors of {name} have the path {path}, and a file has one for each: a key of its weights "
+    "holds a '/'. Lift it with another key."
+)
 NO_TREE = "{path} goes through the path of another tensor, so there is no tree: use .safetensors"
 NOT_EXPORTED = "{path} was not written: {why}. Use another path or format; nothing was changed."
 TWO_NAMES = "{path}: {name!r} and {other!r} are for one place. Say which, with rename=."
@@ -490,7 +530,14 @@ NOT_IMPORTED = """\
 {path} does not fit {model}, and nothing was changed:{lines}
 Say other names with rename={{'theirs': 'ours'}}, cast or reshape first, or take what fits with \
 strict=False."""
-NO_LAYOUT = "{path} is no OCI layout: it has no index.json"
+NO_LAYOUT = (
+    "{path} is no OCI layout: it has no index.json. Give the directory of one; weights go into a "
+    "version, with --into REF or import_weights"
+)
+NO_LAYOUT_REFS = (
+    "the index.json of {path} names no version: give each a name that a ref can have, as "
+    "skopeo copy SOURCE oci:{path}:NAME does"
+)
 ONLY_IMPORT = "{path} is a layout of another tool and is only read: make a store with lm.Store"
 ONE_WRITER = (
     "{url} does not compare before it moves a ref, so it is for one writer at a time: of two that "

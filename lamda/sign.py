@@ -21,15 +21,19 @@ if TYPE_CHECKING:
 
     from serve.keys import Given
 
+LARGEST = 1 << 16
+"""Bytes of a file that may be a key."""
+
 
 def keygen(path: str | Path) -> str:
     """Write a new key: ``path`` with ``.key``, for you alone, and ``.pub``; its keyid.
 
-    Raises SpecError where one of them is there already.
+    Raises SpecError where one of them is there already, OSError where they can not be written:
+    then there is neither.
     """
     private, public = Path(f"{path}.key"), Path(f"{path}.pub")
     for each in (private, public):
-        if each.exists():
+        if os.path.lexists(each):
             raise errors.SpecError(errors.KEY_EXISTS.format(path=each))
     _require_cryptography()
     from cryptography.hazmat.primitives import serialization as form
@@ -39,15 +43,27 @@ def keygen(path: str | Path) -> str:
     _write(private, 0o600, key.private_bytes(
         form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()
     ))  # fmt: skip
-    _write(public, 0o644, key.public_key().public_bytes(
-        form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo
-    ))  # fmt: skip
+    try:
+        _write(public, 0o644, key.public_key().public_bytes(
+            form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo
+        ))  # fmt: skip
+    except OSError:
+        private.unlink()
+        raise
     return Key(key.public_key()).keyid
 
 
 def _write(path: Path, mode: int, data: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
+    """Write a new file and flush it, or leave none: a key can not be made again."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError:
+        path.unlink()
+        raise
 
 
 def statement(subject: str, name: str, provenance: dict[str, Any]) -> bytes:
@@ -73,7 +89,7 @@ def require(
 ) -> dict[str, Any]:
     """The statement about a manifest that one of the keys signed. Raises StoreError."""
     try:
-        known = trusted(keys)
+        known = trusted(keys) or trusted([])  # which refuses where no key is named at all
         assert known is not None
         return signed.require(envelopes, subject.removeprefix("sha256:"), known, what)
     except SignatureError as error:
@@ -94,7 +110,8 @@ def _private(path: Path) -> "Ed25519PrivateKey":
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = file.read(LARGEST)
     except OSError as error:
         text = errors.NO_PRIVATE_KEY.format(path=path, error=error.strerror)
         raise errors.MissingError(text) from None

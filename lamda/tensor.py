@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import jax.core
@@ -145,13 +145,17 @@ _floating = cache(lambda dtype: bool(jnp.issubdtype(dtype, jnp.inexact)))
 _itemsize = cache(lambda name: jnp.dtype(name).itemsize)
 
 
+@lru_cache(maxsize=1024)  # of the same few types, asked of every tensor
 def header(type: ArrayType, nbytes: int) -> bytes:
     """The canonical safetensors header of one tensor named ``data``."""
     return framed({"data": describe(type, 0, nbytes)})
 
 
 def describe(type: ArrayType, start: int, end: int) -> dict[str, Any]:
-    """What a safetensors header says of one tensor."""
+    """What a safetensors header says of one tensor. Raises SpecError for a dtype it can not say."""
+    if type.dtype not in SAFETENSORS:
+        text = errors.NO_SAFETENSORS.format(dtype=type.dtype, known=", ".join(SAFETENSORS))
+        raise errors.SpecError(text)
     return {
         "data_offsets": [start, end],
         "dtype": SAFETENSORS[type.dtype],

@@ -8,6 +8,7 @@ A named dimension stands for any size; within one part the same name is the same
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import jax
@@ -51,7 +52,7 @@ def typeof(value: Any) -> Type:
         return tuple(map(typeof, value))
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is not None and dtype is not None:
-        return ArrayType(jnp.dtype(dtype).name, tuple(map(dims.dim, shape)))
+        return ArrayType(_name(dtype), tuple(map(dims.dim, shape)))
     if isinstance(value, bool | int | float | complex | np.generic):
         return ArrayType(jnp.result_type(value).name, ())
     raise errors.SpecError(errors.BAD_TYPE.format(value=value))
@@ -180,12 +181,16 @@ def to_json(type: Type) -> dict[str, Any]:
     return {"dict": {k: to_json(t) for k, t in type.items()}}
 
 
+_name = lru_cache(maxsize=64)(lambda dtype: jnp.dtype(dtype).name)
+"""The name of a dtype: slow to find out, and asked of every array of a type."""
+
+
 def from_json(value: Any) -> Type:
     """The type that :func:`to_json` wrote. Raises KeyError, TypeError or ValueError."""
     ((kind, inner),) = value.items()
     if kind == "array":
         dtype, shape = inner
-        return ArrayType(jnp.dtype(dtype).name, tuple(map(dims.dim, shape)))
+        return ArrayType(_name(dtype), tuple(map(dims.dim, shape)))
     if kind == "tuple":
         return tuple(map(from_json, inner))
     return {str(k): from_json(t) for k, t in inner.items()}

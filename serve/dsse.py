@@ -68,7 +68,7 @@ def opened(envelope: bytes, keys: Sequence[Key], what: str) -> bytes:
     if set(claimed) & set(wanted):
         raise SignatureError(errors.CHANGED_PAYLOAD.format(what=what))
     raise OtherKeyError(errors.OTHER_KEY.format(
-        what=what, wanted=" or ".join(wanted), found=", ".join(claimed)
+        what=what, wanted=" or ".join(wanted), found=", ".join(map(_shown, claimed))
     ))  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def _object(envelope: bytes, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _malformed(what, "it is no object")
     if (kind := value.get("payloadType")) != INTOTO:
-        text = errors.OTHER_PAYLOAD.format(what=what, expected=INTOTO, found=kind)
+        text = errors.OTHER_PAYLOAD.format(what=what, expected=INTOTO, found=str(kind)[:80])
         raise SignatureError(text)
     return value
 
@@ -112,6 +112,11 @@ def _signature(entry: Any, what: str) -> tuple[str, bytes]:
     if not isinstance(entry, dict) or not isinstance(entry.get("keyid", ""), str):
         raise _malformed(what, "a signature is no object with a text as keyid")
     return entry.get("keyid", "")[:64], _decoded(entry.get("sig"), "sig", what)
+
+
+def _shown(keyid: str) -> str:
+    """A keyid as errors tell it: whoever wrote it might have written to a terminal."""
+    return keyid if keyid.isascii() and keyid.isalnum() else ascii(keyid)
 
 
 def _decoded(text: Any, name: str, what: str) -> bytes:

@@ -91,6 +91,8 @@ def _parsed(pem: bytes, source: str) -> Key:
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
     except ImportError:
         raise SignatureError(errors.NO_CRYPTOGRAPHY) from None
+    if pem.count(b"-----BEGIN ") > 1:  # the second would be left out, silently
+        raise SignatureError(errors.NOT_PUBLIC.format(path=source, found="several keys in one"))
     try:
         public = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):

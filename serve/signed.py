@@ -53,12 +53,19 @@ def require_manifest(directory: str, data: bytes, keys: Sequence[Key]) -> dict[s
 
 
 def lines(directory: str) -> list[bytes]:
-    """The envelopes of a bundle."""
+    """The envelopes of a bundle.
+
+    Raises:
+        SignatureError: they can not be read.
+    """
     try:
         with open(os.path.join(directory, FILE), "rb") as file:
             data = file.read(dsse.LARGEST * 2)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as reason:
+        text = errors.BAD_ENVELOPE.format(what=directory, why=f"{FILE}: {reason.strerror}")
+        raise SignatureError(text) from None
     return data.splitlines() or [b""]
 
 

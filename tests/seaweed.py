@@ -73,10 +73,13 @@ def _make_bucket(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def _ports(count: int) -> list[int]:
-    """Free ports; each server takes the one 10,000 above as well."""
+    """Free ports; each server takes the one 10,000 above as well.
+
+    Both are below those that the system gives to whoever connects: one of these is taken at once.
+    """
     found: list[int] = []
     while len(found) < count:
-        port = random.randrange(15000, 32000)
+        port = random.randrange(11000, 22000)
         if port not in found and _free(port) and _free(port + 10000):
             found.append(port)
     return found

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,6 +110,12 @@ def test_what_is_not_there_is_one_line(capsys, store, tmp_path):
          "like 1,8,32, got 'x' (see lamda bundle --help)"),
         (["bundle", "a", "b", "--size", "12"], "lamda bundle: argument --size: expected a size "
          "like t=32,128, got '12' (see lamda bundle --help)"),
+        (["bundle", "a", "b", "--size", "name=1"], "lamda bundle: --size name: an option of "
+         "lm.bundle has that name. Say the sizes of the batch with --batch, and give another"),
+        (["verify", "a", "--deep"], "lamda verify: --share, --seed and --deep are for a whole "
+         "store: leave out REF (see lamda verify --help)"),
+        (["import", "a", "--loose"], "lamda import: --ref, --rename and --loose are for weights: "
+         "give --into REF (see lamda import --help)"),
         (["serve", "a", "--port", "x"], "lamda serve: argument --port: invalid int value: 'x' "
          "(see lamda serve --help)"),
     ],
@@ -135,4 +142,136 @@ def test_a_closed_pipe_is_no_error(store):
     done = subprocess.run([sys.executable, "-m", "lamda.cli", "log", "sum", "--store", store],
                           stdout=write, stderr=subprocess.PIPE, text=True)  # fmt: skip
     os.close(write)
-    assert done.stderr == ""
+    assert (done.stderr, done.returncode) == ("", 141)
+
+
+def test_a_full_output_is_one_line(store):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full here")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "lamda.cli", "log", "sum", "--store", store],
+                              stdout=full, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == (
+        "lamda: standard output: No space left on device. Check the path, and that you may read "
+        "and write there.\n"
+    )
+
+
+def test_ctrl_c_is_no_traceback(store, tmp_path):
+    key = tmp_path / "a.key"
+    os.mkfifo(key)
+    command = [sys.executable, "-m", "lamda.cli", "sign", "sum", "--key", str(key)]
+    with subprocess.Popen([*command, "--store", store], stderr=subprocess.PIPE) as running:
+        with open(key, "w"):  # opened when the command reads it, which then waits for us
+            running.send_signal(signal.SIGINT)
+            assert running.wait(20) == 130
+        assert running.stderr.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path", "said"),
+    [
+        (["keygen", "{}/none/k"], "{}/none/k.key", "No such file or directory"),
+        (["show", "sum", "--svg", "{}"], "{}", "Is a directory"),
+        (["bundle", "sum", "{}/out", "--tokenizer", "{}/none"], "{}/none", "No such file or"),
+        (["bundle", "sum", "{}/file"], "{}/file/manifest.json", "Not a directory"),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_the_path(
+    capsys, store, tmp_path, arguments, path, said
+):
+    (tmp_path / "file").touch()
+    where = [] if arguments[0] == "keygen" else ["--store", store]
+    code, out, err = run(capsys, *(a.format(tmp_path) for a in arguments), *where)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"lamda: {path.format(tmp_path)}: {said}") and err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def bundled(store, tmp_path_factory):
+    out = str(tmp_path_factory.mktemp("bundled") / "sum")
+    assert main(["bundle", "sum", out, "--store", store, "--batch", "1"]) == 0
+    return out
+
+
+def test_what_can_be_json_is(capsys, store, bundled, tmp_path):
+    weights = str(tmp_path / "w.safetensors")
+    assert main(["keygen", str(tmp_path / "k")]) == 0
+    key, pub = str(tmp_path / "k.key"), str(tmp_path / "k.pub")
+    capsys.readouterr()
+
+    def said(*arguments):
+        code, out, err = run(capsys, *arguments, "--json")
+        assert (code, err) == (0, "")
+        return json.loads(out, parse_constant=pytest.fail)
+
+    def of_store(*arguments):
+        return said(*arguments, "--store", store)
+
+    assert of_store("who", "sum") == {"who": one.address}
+    versions = of_store("log", "sum")
+    assert [v["who"] for v in versions] == [one.address, zero.address]
+    assert versions[0]["pred"] == zero.address and versions[1]["pred"] is None
+    shown = of_store("show", "sum")
+    assert (shown["pred"], shown["input"]) == (zero.address, "float32[b, 2]")
+    assert shown["tensors"][1]["path"] == "body/kernel"
+    assert said("show", bundled)["who"] == one.address
+    assert of_store("export", "sum", weights) == {"path": weights, "tensors": 4}
+    assert of_store("import", weights, "--into", "sum") == {"who": one.address}
+    assert said("import", store, "--store", str(tmp_path / "other")) == {"sum": one.address}
+    made = said("keygen", str(tmp_path / "j"))
+    assert made == {**made, "key": str(tmp_path / "j.key"), "pub": str(tmp_path / "j.pub")}
+    assert of_store("sign", "sum", "--key", key)["who"] == one.address
+    assert of_store("verify", "sum", "--key", pub)["statement"]["predicate"]["pred"]
+    assert of_store("bundle", "sum", str(tmp_path / "out"), "--batch", "1")["compiled"] == 1
+    assert of_store("refs") == {"sum": one.address}
+    for command in (["du"], ["gc", "--dry-run"], ["verify"], ["diff", "sum", zero.address]):
+        assert of_store(*command)
+
+
+def test_numbers_that_are_none_are_no_json(capsys, tmp_path):
+    f = dense(2, 3, 0, "f")
+    bad = lm.succ(f, jax.tree.map(lambda w: w * float("nan"), f.weights))
+    lm.Store(tmp_path).put(bad, ref="bad")
+    arguments = ("diff", f.address, "bad", "--store", str(tmp_path), "--json")
+    assert json.loads(run(capsys, *arguments)[1], parse_constant=pytest.fail)
+
+
+def test_names_of_strangers_do_nothing_to_a_terminal(capsys, tmp_path):
+    f = lm.lift(lambda x: x, input="float32[b]", name="\x1b[2Jf")
+    lm.Store(tmp_path).put(f, ref="f")
+    assert run(capsys, "log", "f", "--store", str(tmp_path))[1].endswith("  \\x1b[2Jf\n")
+    assert "there is no '\\x1b[2J'" in run(capsys, "who", "\x1b[2J", "--store", str(tmp_path))[2]
+
+
+def test_a_ref_comes_before_a_directory(capsys, store, bundled, monkeypatch):
+    monkeypatch.chdir(os.path.dirname(bundled))
+    out = run(capsys, "show", "sum", "--store", store)[1]
+    assert out.startswith("body >> head\n")  # which the bundle does not know
+    assert run(capsys, "show", "./sum", "--store", store)[1].startswith("sum\n")
+    assert run(capsys, "show", "sum")[1].startswith("sum\n")  # there is no store
+    os.makedirs("lamda-store/refs")
+    with open("lamda-store/oci-layout", "w") as file:
+        file.write("not ours")
+    assert run(capsys, "show", "./sum")[1].startswith("sum\n")  # nobody asks for that store
+    code, _, err = run(capsys, "who", "x" * 5000, "--store", store)
+    assert code == 1 and "there is no" in err
+
+
+def test_a_bundle_brings_no_python(bundled, tmp_path):
+    """``lamda invoke .`` in a bundle that holds modules of its own."""
+    out = tmp_path / "out"
+    shutil.copytree(bundled, out)
+    for name in ("serve", "msgpack", "jax", "lammps_jax_pjrt_cpu"):
+        (out / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    command = [sys.executable, "-P", "-m", "lamda.cli", "invoke", "."]
+    done = subprocess.run(command, input=b"[[1, 2]]", capture_output=True, cwd=out)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_hostile_bundle_is_one_line(capsys, tmp_path):
+    (tmp_path / "manifest.json").write_bytes(b"[" * 100_000)
+    code, _, err = run(capsys, "who", str(tmp_path))
+    assert code == 1 and err.startswith("lamda: ") and err.count("\n") == 1

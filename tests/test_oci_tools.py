@@ -13,6 +13,7 @@ import tools
 from parts import dense
 
 import lamda as lm
+from lamda.cli import main
 
 WIDE = 100_000
 zero = lm.fine_tune_head(dense(4, WIDE, 0, "wide"), dense(WIDE, 2, 1, "head"))
@@ -129,3 +130,47 @@ def test_safetensors_opens_every_weight_that_came(store, host, tmp_path):
     assert {*found} == {*named}
     for path, tensor in named.items():
         np.testing.assert_array_equal(found[path], tensor)
+
+
+def test_what_skopeo_writes_as_a_layout_is_imported(host, tmp_path, capsys):
+    """From a registry to a directory by skopeo, and from there into a store by lamda."""
+    mine = lm.Store(tmp_path / "mine")
+    mine.put(one, ref="m")
+    before = mine.before(mine.find("m"))
+    mine.push(f"oci://{host}/laid", "m")
+    layout = tmp_path / "layout"
+    for tag, ref in ((f"v-{zero.address[7:19]}", "first"), ("m", "m")):
+        skopeo(
+            "copy", "--preserve-digests", "--src-tls-verify=false",
+            f"docker://{host}/laid:{tag}", f"oci:{layout}:{ref}",
+        )  # fmt: skip
+    other = lm.Store(tmp_path / "other")
+    assert main(["import", str(layout), "--store", str(other.path)]) == 0
+    assert one.address in capsys.readouterr().out
+    assert other.refs() == {"first": zero.address, "m": one.address}
+    assert other.heads() == {"first": before, "m": mine.find("m")}
+    assert blobs(other.path) == blobs(mine.path)
+    assert other.verify(deep=True).clean
+    # What skopeo damaged, or somebody since, is refused, and the ref stays where it was.
+    bad = layout / "blobs" / "sha256" / mine.manifest(mine.find("m"))["layers"][0]["digest"][7:]
+    bad.write_bytes(bad.read_bytes().replace(b"float32", b"float16"))
+    third = lm.Store(tmp_path / "third")
+    assert main(["import", str(layout), "--store", str(third.path)]) == 1
+    assert "m" not in third.refs()
+
+
+def test_a_version_alone_is_no_lineage(host, tmp_path):
+    """Who copies the newest version alone by skopeo is told what is missing."""
+    mine = lm.Store(tmp_path / "mine")
+    mine.put(one, ref="m")
+    mine.push(f"oci://{host}/alone", "m")
+    layout = tmp_path / "layout"
+    skopeo(
+        "copy", "--preserve-digests", "--src-tls-verify=false",
+        f"docker://{host}/alone:m", f"oci:{layout}:m",
+    )  # fmt: skip
+    other = lm.Store(tmp_path / "other")
+    with pytest.raises(lm.MissingError, match="has 1 versions of this lineage, and not sha256:"):
+        other.import_layout(layout)
+    other.put(zero, ref="before")
+    assert other.import_layout(layout) == {"m": one.address}

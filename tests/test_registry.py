@@ -2,20 +2,23 @@
 
 import base64
 import collections
+import functools
 import json
 import re
 import stat
+import sys
 
 import jax
 import pytest
 import tools
+import tqdm
 from parts import dense
 from wires import Fake, Proxy, Receiver, answer, say
 
 import lamda as lm
 from lamda import errors
 from lamda.cli import main
-from lamda.store.remote import credentials, open_remote, transfer, upload, uploads
+from lamda.store.remote import credentials, messages, open_remote, transfer, upload, uploads
 from lamda.store.remote import location as locations
 
 WIDE = 300_000
@@ -561,7 +564,7 @@ def test_two_versions_before(tmp_path):
         manifest["annotations"]["dev.lamda.pred"] = "sha256:" + 64 * "1"
 
     with Fake(forged(tmp_path, lie)).running() as fake:
-        assert "names two versions before it" in refused(fake, tmp_path)
+        assert "the version before it is None, and its manifest says" in refused(fake, tmp_path)
 
 
 def test_a_login_is_not_sent_where_it_redirects(fake, store, no_login, tmp_path):
@@ -622,7 +625,7 @@ def test_busy_registries_are_asked_again(fake, store, tmp_path):
 def test_what_is_no_remote(store, url):
     with pytest.raises(lm.SpecError) as caught:
         store.push(url, "m")
-    assert str(caught.value) == errors.BAD_REMOTE.format(url=url)
+    assert str(caught.value) == messages.BAD_REMOTE.format(url=url)
 
 
 def test_http_is_for_this_machine_or_by_request():
@@ -663,4 +666,23 @@ def test_the_commands(store, url, tmp_path, capsys):
     assert captured.out.startswith("mine: 2 versions, ") and captured.err == ""
     assert lm.Store.open(other).refs() == {"mine": one.address}
     assert main(["push", "m", "nowhere", "--store", str(store.path)]) == 1
-    assert capsys.readouterr().err == f"lamda: {errors.BAD_REMOTE.format(url='nowhere')}\n"
+    assert capsys.readouterr().err == f"lamda: {messages.BAD_REMOTE.format(url='nowhere')}\n"
+    nowhere = tmp_path / "nowhere"
+    assert main(["pull", "ftp://host/m", "--store", str(nowhere)]) == 1
+    assert "s3://bucket/prefix" in capsys.readouterr().err and not nowhere.exists()
+
+
+def test_json_is_all_that_a_script_sees(store, url, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(tqdm, "tqdm", functools.partial(_at_once, tqdm.tqdm))
+    assert main(["push", "m", url, "--store", str(store.path)]) == 0
+    told = capsys.readouterr()
+    assert "push m: 100%" in told.err and "B/s" in told.err
+    other = str(store.path.parent / "other")
+    assert main(["pull", f"{url}:m", "--store", other, "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["address"] == one.address and told.err == ""
+
+
+def _at_once(made, **options):
+    return made(**(options | {"delay": 0}))

@@ -17,6 +17,7 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner, SSlibKey  # pyright: ignore[reportPrivateImportUsage]
 
 import lamda as lm
+import serve
 from lamda import cli, sign
 from lamda.compile import signing
 from serve import dsse, keys, signed
@@ -63,6 +64,18 @@ def test_a_key_is_for_its_owner_alone_and_never_overwritten(tmp_path):
     assert (tmp_path / "k.key").read_bytes() == before
 
 
+def test_a_key_that_can_not_be_written_whole_leaves_nothing(tmp_path):
+    limited = (
+        "import resource, sys; from lamda import sign; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50)); sign.keygen(sys.argv[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", limited, tmp_path / "k"], capture_output=True)
+    assert b"OSError: [Errno 27] File too large" in done.stderr
+    assert [*tmp_path.iterdir()] == []
+    (tmp_path / "k.pub").symlink_to(tmp_path / "nothing")
+    assert "k.pub is there already" in refused(lambda: sign.keygen(tmp_path / "k"), lm.SpecError)
+
+
 def test_a_keyid_is_what_openssl_says(pairs):
     command = f"openssl pkey -pubin -in {pairs}/a.pub -outform DER | sha256sum"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
@@ -105,7 +118,9 @@ def test_wrong_public_keys(store, pairs, tmp_path):
     other = ec.generate_private_key(ec.SECP256R1()).public_key()
     (tmp_path / "ec").write_bytes(other.public_bytes(PEM, SPKI))
     (tmp_path / "cut").write_bytes((pairs / "a.pub").read_bytes()[:50])
+    (tmp_path / "two").write_bytes(b"".join((pairs / f"{n}.pub").read_bytes() for n in "ba"))
     for path, found in (
+        (tmp_path / "two", "several keys in one"),
         (tmp_path / "ec", "a key of another algorithm (ECPublicKey)"),
         (tmp_path / "cut", "something else"),
         (pairs / "a.key", "a private key"),
@@ -118,7 +133,8 @@ def test_wrong_public_keys(store, pairs, tmp_path):
         f"the key {tmp_path}/none can not be read: No such file or directory. Give the path of a "
         "PEM file."
     )
-    assert "no key is trusted" in refused(lambda: store.signed("m", []))
+    for nothing in ([], None):
+        assert "no key is trusted" in refused(lambda: store.signed("m", nothing))  # noqa: B023
 
 
 def test_without_the_package(store, pairs, monkeypatch):
@@ -343,6 +359,18 @@ def test_every_wrong_envelope_is_refused(pairs):
             assert said == told, name
 
 
+def test_what_an_envelope_says_does_nothing_to_a_terminal(pairs):
+    trusted = [keys.read(pairs / "a.pub")]
+    value = envelope(b"{}", pairs / "b.key")
+    value["signatures"][0]["keyid"] = "\x1b[2Jgood\ud800"
+    data = json.dumps(value).encode()
+    said = refused(lambda: dsse.opened(data, trusted, "it"), SignatureError)
+    assert "found '\\x1b[2Jgood\\ud800'. Do not" in said
+    data = json.dumps(value | {"payloadType": "x" * 100_000}).encode()
+    said = refused(lambda: dsse.opened(data, trusted, "it"), SignatureError)
+    assert len(said) < 300 and "found 'xxx" in said
+
+
 def test_one_good_envelope_is_enough(pairs):
     trusted = [keys.read(pairs / "a.pub")]
     wrong = changes(pairs)
@@ -393,6 +421,30 @@ def test_damaged_signatures_are_told_and_harm_nothing(store, pairs):
 
 
 # --- the command, and bundles ---
+
+
+def test_no_changed_file_of_a_signed_bundle_is_used(pairs, tmp_path):
+    out = tmp_path / "out"
+    lm.bundle(f >> g, out, batch=1, sign=pairs / "a.key")
+    trusted = [pairs / "a.pub"]
+    request = b"[[1, 2, 3, 4]]"
+    good = serve.load(out, trusted=trusted)(request)
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".json", ".dsse", ".mlir", ".pjrt", ".bin"}
+    for path in files:
+        data = path.read_bytes()
+        path.write_bytes(data[:-40] + bytes([data[-40] ^ 1]) + data[-39:])
+        if path.suffix in (".mlir", ".pjrt"):  # one is enough, and the other is not used
+            handler = serve.load(out, trusted=trusted)
+            assert handler(request) == good
+            assert (handler.engine.way == "executable") == (path.suffix == ".mlir")
+        else:
+            with pytest.raises(serve.BundleError, match=str(out)):
+                serve.load(out, trusted=trusted)(request)
+        with pytest.raises((lm.StoreError, serve.BundleError)):
+            signing.vouched(out, trusted)
+        path.write_bytes(data)
+        assert serve.load(out, trusted=trusted)(request) == good
 
 
 def lamda(capsys, *arguments):

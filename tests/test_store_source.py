@@ -278,6 +278,16 @@ def test_changed_source_is_refused_before_it_runs(store, tmp_path):
     assert not mark.exists()
 
 
+def test_source_is_read_where_its_program_was_run_before(store):
+    store.put(f, ref="m", source=True)
+    x = jnp.ones((3, 4))
+    store.get("m")(x)
+    with pytest.warns(UserWarning, match="whoever wrote it"):
+        back = store.get("m", trust_source=True)
+    jax.jvp(back, (x,), (x,))  # a program has no forward derivative
+    assert (back >> g).address == (store.get("m") >> g).address == (f >> g).address
+
+
 def test_one_place_alone_reads_pickles():
     root = Path(lm.__file__).parents[1]
     unpickles = re.compile(

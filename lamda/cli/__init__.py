@@ -1,16 +1,18 @@
 """The command ``lamda``: look at models in a store, bundle them, serve bundles.
 
-A REF is a name or an address (or its beginning) in a store, or the directory of a bundle.
+A REF is a name or an address (or its beginning) in a store, or the directory of a bundle. Where
+both are there the name is meant, and ./REF is the directory.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from lamda.cli import care, deploying, exchange, knowing, laws, remotes, signing
-from lamda.cli.arguments import STORE
+from lamda.cli.arguments import STORE, plain
 
 EPILOG = """\
 examples:
@@ -29,29 +31,58 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; its exit code: 0, 1 for what failed, 2 for a wrong argument."""
-    chosen = _parser().parse_args(arguments)
+    """Run the command; its exit code: 0, 1 for what failed, 2 for a wrong argument.
+
+    As in a shell it is 130 after Ctrl-C, and 141 where nobody reads what is printed.
+    """
+    _print_every_name()
     try:
-        return chosen.run(chosen) or 0
+        try:
+            chosen = _parser().parse_args(arguments)
+            return chosen.run(chosen) or 0
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what can not be printed is told here, and not at the exit
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        _print_no_more()
+        return 141
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if not _is_ours(error):
+        if (text := _said(error)) is None:
             raise
-        text = str(error.args[0] if error.args else error)
-        print(f"lamda: {text}", file=sys.stderr)
+        _print_no_more()
+        print(f"lamda: {plain(text)}", file=sys.stderr)
         return 1
 
 
-def _is_ours(error: Exception) -> bool:
-    """Whether an error's text is for people: ours, or the operating system's."""
-    from lamda.errors import LamdaError
+def _said(error: Exception) -> str | None:
+    """An error for people: ours, or the operating system's; ``None`` for a mistake of lamda."""
+    from lamda import errors
     from serve.errors import ServeError
 
-    return isinstance(error, LamdaError | ServeError | OSError)
+    if isinstance(error, OSError) and error.strerror:
+        path = error.filename2 or error.filename  # of a rename: where it should have gone
+        place = "standard output" if path is None else os.fsdecode(path)
+        return errors.OF_SYSTEM.format(path=place, error=error.strerror)
+    if isinstance(error, RecursionError | MemoryError):  # of what a stranger wrote
+        return errors.TOO_MUCH.format(error=type(error).__name__)
+    return str(error) if isinstance(error, errors.LamdaError | ServeError | OSError) else None
+
+
+def _print_every_name() -> None:
+    """A name that the terminal has no letters for is printed by its numbers."""
+    with contextlib.suppress(AttributeError):  # of a test, or where there is no output
+        sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _print_no_more() -> None:
+    """What is left in the buffer of a closed or full output would fail again at the exit."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,12 +97,16 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    def in_store(name: str, run: Callable[..., Any], help: str, example: str) -> Any:
+    def in_store(
+        name: str, run: Callable[..., Any], help: str, example: str, bundled: bool = False
+    ) -> Any:
         made = command(name, run, help, example)
-        made.add_argument("ref", metavar="REF", help="a ref, an address, or a bundle directory")
+        which = "a ref, an address, or a bundle directory" if bundled else "a ref or an address"
+        made.add_argument("ref", metavar="REF", help=which)
         made.add_argument(
             "--store", default=STORE, metavar="DIR", help=f"the store (default: {STORE})"
         )
+        made.add_argument("--json", action="store_true", help="write JSON")
         return made
 
     for group in (knowing, deploying, care, exchange, signing, remotes, laws):

@@ -1,8 +1,8 @@
 """What commands share: their arguments, the store or bundle that REF is, and how they tell."""
 
 import argparse
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeAlias
 
 STORE = "lamda-store"
@@ -40,25 +40,52 @@ def size_of(text: str) -> tuple[str, list[int]]:
 
 def record_of(chosen: argparse.Namespace) -> dict[str, Any]:
     """What is known of REF without loading it: its record, or the manifest of a bundle."""
-    if is_bundle(chosen.ref):
+    if is_bundle(chosen):
         import serve.bundle
 
         return serve.bundle.read(chosen.ref).manifest
     return store_of(chosen).record(chosen.ref)
 
 
-def is_bundle(ref: str) -> bool:
-    return (Path(ref) / "manifest.json").exists()
+def is_bundle(chosen: argparse.Namespace) -> bool:
+    """Whether REF is the directory of a bundle, and no ref of the store."""
+    from lamda.errors import MissingError
+    from lamda.store.refs import is_name
+
+    if not os.path.isfile(os.path.join(chosen.ref, "manifest.json")):
+        return False
+    if not is_name(chosen.ref):  # ./REF, whatever the store is
+        return True
+    try:
+        return store_of(chosen).head(chosen.ref) is None
+    except MissingError:
+        return True
 
 
 def store_of(chosen: argparse.Namespace) -> Any:
     from lamda.store import Store
 
-    return Store.open(chosen.store)
+    return quiet(chosen, Store.open(chosen.store))
+
+
+def quiet(chosen: argparse.Namespace, store: Any) -> Any:
+    """A store that shows no bars of its own where JSON is asked for."""
+    if getattr(chosen, "json", False) and hasattr(store, "show"):
+        store.show = False
+    return store
 
 
 def tell(chosen: argparse.Namespace, value: Any, lines: list[str]) -> None:
     """Print JSON, or lines for people."""
     import json
 
-    print(json.dumps(value, indent=2) if chosen.json else "\n".join(lines))
+    print(json.dumps(value, indent=2) if chosen.json else plain("\n".join(lines)))
+
+
+def plain(text: str) -> str:
+    """Text that moves no cursor and sets no colour, whoever wrote the names in it.
+
+    >>> plain("\\x1b[31mred\\nblue")
+    '\\\\x1b[31mred\\nblue'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)

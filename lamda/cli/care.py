@@ -81,6 +81,8 @@ def _verify(chosen: argparse.Namespace) -> int:
     if chosen.key and chosen.ref is None:
         return chosen.refuse("--key says who must have signed REF: give a REF")
     if chosen.ref is not None:
+        if (chosen.share, chosen.seed, chosen.deep) != (1.0, None, False):
+            return chosen.refuse("--share, --seed and --deep are for a whole store: leave out REF")
         return _verify_one(chosen)
     report = store_of(chosen).verify(chosen.share, chosen.seed, chosen.deep)
     tell(chosen, report._asdict() | {"clean": report.clean}, told(report))
@@ -92,7 +94,7 @@ def _verify_one(chosen: argparse.Namespace) -> int:
     from lamda.compile import signing
     from lamda.store.signatures import vouched
 
-    if is_bundle(chosen.ref):
+    if is_bundle(chosen):
         found = signing.vouched(chosen.ref, chosen.key)
     else:
         found = vouched(store_of(chosen), chosen.ref, chosen.key)

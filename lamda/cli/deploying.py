@@ -1,11 +1,12 @@
 """Commands that bundle and serve: bundle, serve, invoke."""
 
 import argparse
+import inspect
 import os
 import sys
 from typing import NoReturn
 
-from lamda.cli.arguments import Command, numbers_of, size_of, store_of
+from lamda.cli.arguments import Command, numbers_of, size_of, store_of, tell
 
 
 def add(command: Command, in_store: Command) -> None:
@@ -16,6 +17,7 @@ def add(command: Command, in_store: Command) -> None:
         "write a bundle: what serve loads",
         "lamda bundle news out --store store --batch 1,8 --size t=128 --tokenizer tokenizer.json",
     )
+    bundle.set_defaults(refuse=bundle.error)
     bundle.add_argument("directory", metavar="OUT", help="the directory to write")
     bundle.add_argument("--batch", type=numbers_of, metavar="N,N", help="sizes of the batch")
     bundle.add_argument(
@@ -61,6 +63,12 @@ def _add_required(parser: argparse.ArgumentParser) -> None:
 def _bundle(chosen: argparse.Namespace) -> None:
     from lamda.compile import bundle
 
+    sizes = dict(chosen.size)
+    for name in sizes.keys() & inspect.signature(bundle).parameters.keys():
+        return chosen.refuse(
+            f"--size {name}: an option of lm.bundle has that name. Say the sizes of the batch "
+            "with --batch, and give another dimension another name"
+        )
     report = bundle(
         store_of(chosen).get(chosen.ref),
         chosen.directory,
@@ -68,22 +76,24 @@ def _bundle(chosen: argparse.Namespace) -> None:
         batch=chosen.batch,
         tokenizer=chosen.tokenizer,
         sign=chosen.sign,
-        **dict(chosen.size),
+        **sizes,
     )
-    print(
+    text = (
         f"{report.directory}: {report.address}, {report.compiled} compiled, "
         f"{report.added:,} bytes added"
     )
+    tell(chosen, report._asdict() | {"directory": str(report.directory)}, [text])
 
 
 def _serve(chosen: argparse.Namespace) -> NoReturn:
     """Become the serving process, which imports neither jax nor lamda."""
     options = ["--host", chosen.host, "--port", str(chosen.port), *_required(chosen)]
-    _become([chosen.directory, *options, *_plugin(chosen)])
+    _become([*options, *_plugin(chosen), "--", chosen.directory])
 
 
 def _invoke(chosen: argparse.Namespace) -> NoReturn:
-    _become([chosen.directory, "--request", chosen.request, *_plugin(chosen), *_required(chosen)])
+    options = [f"--request={chosen.request}", *_plugin(chosen), *_required(chosen)]
+    _become([*options, "--", chosen.directory])
 
 
 def _plugin(chosen: argparse.Namespace) -> list[str]:
@@ -95,5 +105,7 @@ def _required(chosen: argparse.Namespace) -> list[str]:
 
 
 def _become(arguments: list[str]) -> NoReturn:
+    """Without the directory where one stands on the path: a bundle could bring modules of its own,
+    and these would run before anybody asks who signed it."""
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "serve", *arguments])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "serve", *arguments])

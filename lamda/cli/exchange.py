@@ -2,7 +2,7 @@
 
 import argparse
 
-from lamda.cli.arguments import STORE, Command, pair_of, store_of
+from lamda.cli.arguments import STORE, Command, pair_of, store_of, tell
 
 
 def add(command: Command, in_store: Command) -> None:
@@ -14,6 +14,7 @@ def add(command: Command, in_store: Command) -> None:
         "wrote (without --into)",
         "lamda import model.safetensors --into news --rename encoder=body --store store",
     )
+    brought.set_defaults(refuse=brought.error)
     brought.add_argument("path", metavar="PATH", help="safetensors, msgpack, Orbax; or a layout")
     brought.add_argument("--into", metavar="REF", help="the version that they are a successor of")
     brought.add_argument("--ref", metavar="REF", help="the name of it (default: that of --into)")
@@ -23,6 +24,7 @@ def add(command: Command, in_store: Command) -> None:
     )  # fmt: skip
     brought.add_argument("--loose", action="store_true", help="take what fits, and leave the rest")
     brought.add_argument("--store", default=STORE, metavar="DIR", help=f"default: {STORE}")
+    brought.add_argument("--json", action="store_true", help="write JSON")
     out = in_store(
         "export", _export, "write the weights of a version as .safetensors, .msgpack or .orbax",
         "lamda export news news.safetensors --store store",
@@ -31,22 +33,30 @@ def add(command: Command, in_store: Command) -> None:
 
 
 def _import(chosen: argparse.Namespace) -> None:
-    store = store_of(chosen)
     if chosen.into is None:
-        for ref, address in store.import_layout(chosen.path).items():
-            print(f"{ref}  {address}")
-        return
-    print(
-        store.import_weights(
-            chosen.path,
-            chosen.into,
-            ref=chosen.ref,
-            rename=dict(chosen.rename),
-            strict=not chosen.loose,
-        )
+        if chosen.ref is not None or chosen.rename or chosen.loose:
+            return chosen.refuse("--ref, --rename and --loose are for weights: give --into REF")
+        return _adopt(chosen)
+    who = store_of(chosen).import_weights(
+        chosen.path,
+        chosen.into,
+        ref=chosen.ref,
+        rename=dict(chosen.rename),
+        strict=not chosen.loose,
     )
+    tell(chosen, {"who": who}, [who])
+
+
+def _adopt(chosen: argparse.Namespace) -> None:
+    """Bring in a layout, into a store that is made where it is not, as by a pull."""
+    from lamda.store import Store
+    from lamda.store.exchange import layout
+
+    layout.require(chosen.path)
+    found = Store(chosen.store).import_layout(chosen.path)
+    tell(chosen, found, [f"{ref}  {address}" for ref, address in found.items()])
 
 
 def _export(chosen: argparse.Namespace) -> None:
     count = store_of(chosen).export(chosen.ref, chosen.path)
-    print(f"{chosen.path}: {count} tensors")
+    tell(chosen, {"path": chosen.path, "tensors": count}, [f"{chosen.path}: {count} tensors"])

@@ -4,7 +4,12 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from lamda.cli.arguments import STORE, Command, count, store_of, tell
+from lamda.cli.arguments import STORE, Command, count, quiet, store_of, tell
+
+_URL = (
+    "a registry, oci://host/repository[:tag]; or an object store, s3://bucket/prefix[#ref], "
+    "gs://, az://, file://, or to pull https://"
+)
 
 
 def add(command: Command, in_store: Command) -> None:
@@ -14,8 +19,10 @@ def add(command: Command, in_store: Command) -> None:
         made = command(name, run, help, example)
         for each in first:
             made.add_argument(each.lower(), metavar=each)
-        made.add_argument("url", metavar="URL", help="a remote: oci://host/repository[:tag]")
-        made.add_argument("--store", default=STORE, metavar="DIR", help=f"default: {STORE}")
+        made.add_argument("url", metavar="URL", help=_URL)
+        made.add_argument(
+            "--store", default=STORE, metavar="DIR", help=f"or the URL of one (default: {STORE})"
+        )
         made.add_argument("--json", action="store_true", help="write JSON")
         return made
 
@@ -30,13 +37,13 @@ def add(command: Command, in_store: Command) -> None:
         "pull", _pull, "fetch a version, and those before it, as far as missing here",
         "lamda pull oci://ghcr.io/team/news:news --store store",
     )  # fmt: skip
-    pull.add_argument("--ref", metavar="REF", help="its name here (default: the tag of the URL)")
+    pull.add_argument("--ref", metavar="REF", help="its name here (default: that of the URL)")
 
 
 def _push(chosen: argparse.Namespace) -> None:
     from lamda.store.remote import transfer
 
-    store = store_of(chosen)
+    store = quiet(chosen, store_of(chosen))
     remote = transfer.opened(store, chosen.url)
     _moved(chosen, transfer.push(store, remote, chosen.ref, chosen.depth, not chosen.json))
 
@@ -45,7 +52,8 @@ def _pull(chosen: argparse.Namespace) -> None:
     from lamda.store import Store
     from lamda.store.remote import transfer
 
-    store = Store(chosen.store)
+    transfer.require(chosen.url)  # before a store is made
+    store = quiet(chosen, Store(chosen.store))
     remote = transfer.opened(store, chosen.url)
     _moved(chosen, transfer.pull(store, remote, chosen.ref, not chosen.json))
 

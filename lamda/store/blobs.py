@@ -48,7 +48,8 @@ class Blobs:
         With ``digest`` they must have it. Raises StoreError where they have another.
         """
         if digest is None and isinstance(chunks, list):  # small: known before it is written
-            digest = f"sha256:{hashlib.sha256(b''.join(chunks)).hexdigest()}"
+            chunks = [b"".join(chunks)]
+            digest = f"sha256:{hashlib.sha256(chunks[0]).hexdigest()}"
         if digest is not None and self.has(digest):
             return digest
         sha = hashlib.sha256()

@@ -15,6 +15,8 @@ from lamda.tensor import SAFETENSORS
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 LARGEST = 1 << 62
+AXES = 64
+"""NumPy takes no more."""
 VERSION = 2
 """The version of records."""
 
@@ -50,13 +52,17 @@ def _checked(text: str, digest: str, check: Callable[[], Any]) -> Any:
         raise errors.StoreError(text.format(digest=digest, why=why)) from error
 
 
+def named(descriptor: Mapping[str, Any]) -> tuple[str, int]:
+    """The digest and the size that a descriptor says. Raises KeyError, TypeError, ValueError."""
+    return _digest(descriptor["digest"]), _number(descriptor["size"], "a size")
+
+
 def _manifest(found: Any) -> dict[str, Any]:
     _need(isinstance(found, dict), "it is no JSON object")
     _need(isinstance(found["layers"], list), "its layers are no list")
     media.record(found)
     for each in (found["config"], *found["layers"]):
-        _digest(each["digest"])
-        _number(each["size"], "a size")
+        named(each)
     _digest(found["annotations"][media.ADDRESS])
     return found
 
@@ -73,6 +79,9 @@ def _config(found: Any, manifest: Mapping[str, Any]) -> dict[str, Any]:
     if record["pred"] is not None:
         _digest(record["pred"]["address"])
         _digest(record["pred"]["manifest"])
+    said = manifest["annotations"].get(media.PRED)
+    here = record["pred"] and record["pred"]["manifest"]
+    _need(said == here, f"the version before it is {here}, and its manifest says {said!r:.100}")
     sizes = {layer["digest"]: layer["size"] for layer in manifest["layers"]}
     for function in record["functions"]:
         _function(function, sizes)
@@ -131,6 +140,8 @@ def _tensor(entry: Any, sizes: Mapping[str, int]) -> None:
         raise ValueError(f"{dtype!r} of {name} is no dtype")
     if not isinstance(shape, list):
         raise ValueError(f"the shape of {name} is no list")
+    if len(shape) > AXES:
+        raise ValueError(f"{name} has {len(shape):,} axes, and an array has {AXES} at most")
     count = 1
     for axis in shape:
         count *= _number(axis, "an axis", LARGEST, name)

@@ -4,11 +4,14 @@ import contextlib
 import fcntl
 import os
 import secrets
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lamda import errors
 
+AHEAD = 16 << 20
+"""Bytes after which the disk begins to write them."""
 LOCAL = ".local"
 """What is of one machine: locks, and what was verified there. A copy of a store needs neither."""
 
@@ -26,9 +29,18 @@ class replacing:
 
     def __enter__(self) -> "replacing":
         descriptor = os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        self._file = os.fdopen(descriptor, "wb", buffering=1 << 20)
-        self.write = self._file.write
+        self._file = os.fdopen(descriptor, "wb", buffering=1 << 18)  # larger writes pass it by
+        self._written = self._begun = 0
         return self
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write on; the disk begins with what has gathered, so that the flush has less to do."""
+        self._file.write(data)
+        self._written += len(data)
+        if self._written - self._begun >= AHEAD:
+            self._file.flush()
+            _begin(self._file.fileno(), self._begun, self._written - self._begun)
+            self._begun = self._written
 
     def __exit__(self, kind: object, *_: object) -> None:
         try:
@@ -42,6 +54,13 @@ class replacing:
                 self._file.close()
             with contextlib.suppress(FileNotFoundError):
                 self.temporary.unlink()
+
+
+def _begin(descriptor: int, start: int, size: int) -> None:
+    """Have the kernel begin to write a part of a file, without waiting; where it can be told."""
+    if sys.platform == "linux":
+        # Advice about pages that are not yet on the disk is taken as a wish to have them there.
+        os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED)
 
 
 def temporary(directory: Path) -> Path:
@@ -75,12 +94,17 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def no_links(path: str, flags: int) -> int:
+    """An opener that does not write through a link, which may lead out of the store."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
+
+
 @contextlib.contextmanager
 def locked(root: Path, name: str, alone: bool = True) -> Iterator[None]:
     """Hold a lock of a store: alone, or with others that do not want it alone."""
     path = root / LOCAL / name
     path.parent.mkdir(exist_ok=True)
-    with open(path, "a") as file:
+    with open(path, "a", opener=no_links) as file:
         fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         yield
 

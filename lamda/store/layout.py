@@ -1,21 +1,30 @@
-"""The layout: the file that says that a directory is a store, and of which version."""
+"""The layout: where things are in a store, and the file that says that a directory is one."""
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from lamda import errors
-from lamda.store.checked import parsed
+from lamda.store import pointer
+from lamda.store.checked import DIGEST, parsed
 from lamda.store.files import LOCAL, write_file
 
 FILE = "oci-layout"
 TEXT = '{"imageLayoutVersion":"1.0.0"}'
-FOLDERS = {LOCAL, "blobs", "refs", "versions", "quarantine", "signatures"}
+NOTES = "versions"
+REMOTES = f"{LOCAL}/remotes"
+"""What is remembered of remotes."""
+PARTIAL = f"{REMOTES}/partial"
+"""What has come of blobs that are not whole."""
+FOLDERS = {LOCAL, "blobs", "refs", NOTES, "quarantine", "signatures"}
 PARTS = FOLDERS | {"index.json", "trusted.log"}
 
 
 def require(root: Path) -> None:
     """Raises StoreError where something other than a store is there, or a newer one."""
     try:
-        text = (root / FILE).read_text(errors="replace")
+        text = pointer.text(root / FILE)
     except FileNotFoundError:
         return _require_empty(root)
     except NotADirectoryError:
@@ -29,6 +38,29 @@ def write(root: Path) -> None:
     """Say that this is a store."""
     if not (root / FILE).exists():
         write_file(root / FILE, TEXT.encode())
+
+
+def notes(root: Path) -> Iterator[Path]:
+    """The notes of versions: ``versions/<address>/<manifest>``. No link is followed."""
+    for folder in _named(root / NOTES):
+        if folder.is_dir(follow_symlinks=False):
+            yield from (Path(note) for note in _named(Path(folder)))
+
+
+def _named(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder under the name of a digest, in order."""
+    with contextlib.suppress(OSError):  # there is none, or it was collected just now
+        with os.scandir(folder) as found:
+            named = [each for each in found if DIGEST.fullmatch(f"sha256:{each.name}")]
+        return sorted(named, key=lambda each: each.name)
+    return []
+
+
+def require_own(root: Path) -> None:
+    """Raises StoreError where a folder of a store is a link: what is there is not its own."""
+    for folder in (*sorted(FOLDERS), "blobs/sha256"):
+        if (root / folder).is_symlink():
+            raise errors.StoreError(errors.BLOB_LINK.format(path=root / folder))
 
 
 def _version(text: str) -> str | None:

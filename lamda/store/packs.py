@@ -5,11 +5,11 @@ Smaller ones are packed, those that are trained apart from those that are not: t
 are slow to write, to open and to send. A pack is a safetensors file like any other.
 """
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate, chain
-from typing import Any, NamedTuple, TypeAlias
+from functools import partial
+from itertools import accumulate
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from lamda.model import Model
 from lamda.store.blobs import Blobs
@@ -17,6 +17,12 @@ from lamda.tensor import ALIGNMENT, Tensor, describe, framed, header
 
 SMALL = 256 << 10
 PACK = 4 << 20
+WRITERS = 4
+"""Blobs that are written at once, on any number of cores: while some wait to be flushed to the
+disk, others are hashed."""
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Place(NamedTuple):
@@ -42,10 +48,7 @@ def ahead(model: Model, blobs: Blobs) -> None:
         tensor.remember(blobs.put(tensor.chunks(), tensor.digest if tensor.known else None))
 
     large = {id(t): t for _, t, _ in model.tensors() if t.nbytes >= SMALL}
-    new = [t for t in large.values() if not (t.known and blobs.has(t.digest))]
-    if new:
-        with ThreadPoolExecutor(max_workers=min(len(new), os.cpu_count() or 1)) as pool:
-            list(pool.map(write, new))
+    _together(write, [t for t in large.values() if not (t.known and blobs.has(t.digest))])
 
 
 def keep(
@@ -66,9 +69,17 @@ def keep(
                 places[tensor.digest] = alone(tensor, blobs)
             else:
                 small.append((path, tensor))
-        for group in _groups(small):
-            places |= _pack(group, blobs)
+        for packed in _together(partial(_pack, blobs=blobs), [*_groups(small)]):
+            places |= packed
     return places
+
+
+def _together(write: Callable[[A], B], new: list[A]) -> list[B]:
+    """``[write(each) for each in new]``, several at a time."""
+    if len(new) < 2:
+        return [write(each) for each in new]
+    with ThreadPoolExecutor(max_workers=min(len(new), WRITERS)) as pool:
+        return [*pool.map(write, new)]
 
 
 def alone(tensor: Tensor, blobs: Blobs) -> Place:
@@ -105,6 +116,6 @@ def _pack(group: list[Entry], blobs: Blobs) -> dict[str, Place]:
         described[name] = describe(tensor.type, offset, end)
         offset = end
     start = framed(described)
-    blob = blobs.put(chain([start], *(tensor.numbers() for _, tensor in group)))
+    blob = blobs.put([start, *(piece for _, tensor in group for piece in tensor.numbers())])
     ends = accumulate((tensor.nbytes for _, tensor in group), initial=len(start))
     return {t.digest: Place(blob, at) for (_, t), at in zip(group, ends, strict=False)}

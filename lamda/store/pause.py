@@ -1,6 +1,7 @@
 """Pausing Python's collector while many small objects are made, none of which is garbage.
 
-It would look at all of them again and again: half of the time that 10,000 tensors take to open.
+It would look at all of them again and again: half of the time that 10,000 tensors take to be
+written, and to be opened.
 """
 
 import gc

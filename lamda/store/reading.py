@@ -106,11 +106,11 @@ def _tuples(value: Any) -> Any:
 def _load_function(entry: dict[str, Any], blobs: Blobs, source: Sources) -> Function:
     python = source(entry)
     name, random = str(entry["name"]), bool(entry.get("random"))
-    # What is random is not told by its program, which is its reading without a key.
-    drawn = (entry.get("source") if python else None,) if random else ()
+    # A program is not all that Python is: it has no forward derivative and no random reading.
+    more = (entry["source"],) if python is not None else (None,) if random else ()
     function = Function(
         _program(entry["program"], blobs) if python is None else python.call,
-        key=("program", entry["digest"], *drawn),
+        key=("program", entry["digest"], *more),
         sample=python.sample if python is not None else _undrawn(name) if random else None,
         name=name,
         where=WHERE,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lamda import errors
+from lamda.store import pointer
 from lamda.store.files import locked, sync_directory, write_file
 
 _NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
@@ -20,7 +21,7 @@ LONGEST = 128
 class Refs:
     """The directory ``refs`` of a store; ``moved`` is called, under the lock, after each change."""
 
-    def __init__(self, root: Path, moved: Callable[[dict[str, str]], None]) -> None:
+    def __init__(self, root: Path, moved: Callable[[dict[str, str]], object]) -> None:
         self.root = root
         self.directory = root / "refs"
         self._moved = moved
@@ -77,9 +78,10 @@ class Refs:
     def _tell(self) -> None:
         """The ref is moved, and so it stays; what is derived from it can be derived again."""
         with contextlib.suppress(OSError, errors.LamdaError):
-            self._moved(self._readable())
+            self._moved(self.readable())
 
-    def _readable(self) -> dict[str, str]:
+    def readable(self) -> dict[str, str]:
+        """Every ref that can be read, with the digest of its manifest."""
         found: dict[str, str] = {}
         for name in filter(is_name, self.names()):
             with contextlib.suppress(errors.StoreError, FileNotFoundError):
@@ -117,16 +119,10 @@ class Refs:
                 raise errors.SpecError(errors.REF_INSIDE.format(ref=name, other=other))
 
     def _read(self, path: Path) -> str:
-        if (
-            path.is_symlink()
-            or self.directory.resolve() / path.relative_to(self.directory) != path.resolve()
-        ):
+        # A link further up, for the last part of a path is looked at where it is opened.
+        if self.directory.resolve() / path.relative_to(self.directory) != path.resolve():
             raise errors.StoreError(errors.BLOB_LINK.format(path=path))
-        with open(path, "rb") as file:
-            text = file.read(200).decode(errors="replace").strip()
-        if not re.fullmatch(r"sha256:[0-9a-f]{64}", text):
-            raise errors.StoreError(errors.BAD_REF_FILE.format(path=path, text=text[:80]))
-        return text
+        return pointer.digest(path)
 
 
 def is_name(text: str) -> bool:

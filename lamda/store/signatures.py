@@ -6,15 +6,14 @@ the ``subject`` of anything, for registries delete what refers by that.
 """
 
 import contextlib
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lamda import errors, sign
-from lamda.store import media
+from lamda.store import checked, media, pointer
 from lamda.store.blobs import Blobs
-from lamda.store.files import locked, write_file
+from lamda.store.files import locked, sync_directory, write_file
 from serve import dsse, signed
 from serve.errors import SignatureError
 
@@ -36,25 +35,16 @@ class Signatures:
 
     def manifest(self, version: str) -> str | None:
         """The manifest of the signatures of a version; ``None`` where it is not signed."""
-        path = self._path(version)
         try:
-            text = path.read_text(errors="replace").strip()
+            return pointer.digest(self._path(version))
         except FileNotFoundError:
             return None
-        if not re.fullmatch(r"sha256:[0-9a-f]{64}", text):
-            raise errors.StoreError(errors.BAD_REF_FILE.format(path=path, text=text[:80]))
-        return text
 
     def closure(self, version: str) -> dict[str, int]:
         """Every blob of the signatures of a version, with its size."""
         if (manifest := self.manifest(version)) is None:
             return {}
-        named = self._json(manifest)
-        try:
-            sizes = {b["digest"]: int(b["size"]) for b in [named["config"], *named["layers"]]}
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._bad(manifest, error) from None
-        return {manifest: self.blobs.stat(manifest).st_size, **sizes}
+        return {manifest: self.blobs.stat(manifest).st_size, **self._sizes(manifest)}
 
     def envelopes(self, version: str) -> list[bytes]:
         """The envelopes of a version."""
@@ -80,15 +70,23 @@ class Signatures:
         """Take the signatures of a version from a manifest whose blobs are all here."""
         return self.add(version, map(self.blobs.get, self._layers(manifest)))
 
-    def drop(self, version: str) -> None:
-        """Forget the signatures of a version that is collected."""
-        self._path(version).unlink(missing_ok=True)
+    def versions(self) -> list[str]:
+        """The versions that are signed: their manifests."""
+        files = sorted((self.root / FOLDER).glob("[0-9a-f]" * 64))
+        return [f"sha256:{file.name}" for file in files]
+
+    def drop(self, versions: Iterable[str]) -> None:
+        """Forget the signatures of versions that are collected, for good."""
+        paths = [self._path(version) for version in versions]
+        for path in paths:
+            path.unlink(missing_ok=True)
+        if paths:
+            sync_directory(self.root / FOLDER)
 
     def index(self) -> list[dict[str, Any]]:
         """What ``index.json`` says of them, for tools that read OCI layouts."""
         entries = []
-        for file in sorted((self.root / FOLDER).glob("[0-9a-f]" * 64)):
-            version = f"sha256:{file.name}"
+        for version in self.versions():
             with contextlib.suppress(errors.LamdaError, OSError):  # told where it is asked for
                 entries.append(self._entry(version))
         return entries
@@ -111,11 +109,16 @@ class Signatures:
             "annotations": {SIGNS: version},
         }
 
+    def _sizes(self, manifest: str) -> dict[str, int]:
+        """Every blob that a manifest of signatures names, with its size. Raises StoreError."""
+        named = self._json(manifest)
+        with self._read(manifest):
+            return dict(map(checked.named, (named["config"], *named["layers"])))
+
     def _layers(self, manifest: str) -> list[str]:
-        try:
-            return [str(layer["digest"]) for layer in self._json(manifest)["layers"]]
-        except (KeyError, TypeError) as error:
-            raise self._bad(manifest, error) from None
+        named = self._json(manifest)
+        with self._read(manifest):
+            return [checked.named(layer)[0] for layer in named["layers"]]
 
     def _json(self, digest: str) -> Any:
         try:
@@ -123,8 +126,14 @@ class Signatures:
         except SignatureError as error:
             raise errors.StoreError(str(error)) from None
 
-    def _bad(self, digest: str, error: Exception) -> errors.StoreError:
-        return errors.StoreError(errors.BAD_SIGNATURES.format(digest=digest, error=repr(error)))
+    @contextlib.contextmanager
+    def _read(self, manifest: str) -> Iterator[None]:
+        """What is no manifest of signatures is told as that."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError) as error:
+            text = errors.BAD_SIGNATURES.format(digest=manifest, error=repr(error))
+            raise errors.StoreError(text) from None
 
     def _path(self, version: str) -> Path:
         self.blobs.path(version)  # which refuses what is no digest

@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TypeAlias
 
-from lamda.store.files import LOCAL
+from lamda.store.files import LOCAL, no_links
 
 Facts: TypeAlias = tuple[int, int, int, int, int]
 
@@ -56,7 +56,7 @@ class Trust:
             lines = "".join(f"{d} {' '.join(map(str, f))}\n" for d, f in [*new.items()])
             with contextlib.suppress(OSError):
                 self.path.parent.mkdir(exist_ok=True)
-                with open(self.path, "a") as file:
+                with open(self.path, "a", opener=no_links) as file:
                     file.write(lines)
 
     def _read(self) -> dict[str, Facts]:

@@ -1,9 +1,11 @@
 """Usage: what every version needs on the disk, and what of it is its own."""
 
+import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from lamda.store.collect import entries
+from lamda.store import layout
+from lamda.store.lineage import together
 
 if TYPE_CHECKING:
     from lamda.store.store import Store
@@ -35,26 +37,37 @@ class Usage(NamedTuple):
 
 def usage(store: "Store") -> Usage:
     """``store.du()``, see :meth:`lamda.store.Store.du`."""
-    names: dict[str, list[str | None]] = {f"sha256:{p.name}": [] for p in entries(store.path)}
+    names: dict[str, list[str]] = {}
     for ref, manifest in store.heads().items():
         names.setdefault(manifest, []).append(ref)
-    needs = {manifest: store.closure(manifest) for manifest in names}
+    noted = (f"sha256:{note.name}" for note in layout.notes(store.path))
+    needs = {m: store.closure(m) for m in together(store, [*names, *noted])}
     count = Counter(digest for sizes in needs.values() for digest in sizes)
-    sizes = {digest: size for each in needs.values() for digest, size in each.items()}
     rows = [
         Row(
             ref,
             store.config(manifest)["address"],
-            sum(needs[manifest].values()),
-            sum(size for digest, size in needs[manifest].items() if count[digest] == 1),
+            sum(sizes.values()),
+            sum(size for digest, size in sizes.items() if count[digest] == 1),
         )
-        for manifest, refs in names.items()
-        for ref in refs or [None]
+        for manifest, sizes in needs.items()
+        for ref in names.get(manifest) or [None]
     ]
     rows.sort(key=lambda row: (row.ref is None, row.ref or "", row.who))
-    total = sum(p.lstat().st_size for p in store.blobs.directory.iterdir())
+    files = _files(store)
+    sizes = {digest: size for each in needs.values() for digest, size in each.items()}
     shared = sum(size for digest, size in sizes.items() if count[digest] > 1)
-    return Usage(rows, total, shared, max(0, total - sum(sizes.values())))
+    unneeded = sum(size for digest, size in files.items() if digest not in sizes)
+    return Usage(rows, sum(files.values()), shared, unneeded)
+
+
+def _files(store: "Store") -> dict[str, int]:
+    """Every file among the blobs with its size."""
+    found: dict[str, int] = {}
+    for path in store.blobs.directory.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was collected just now
+            found[f"sha256:{path.name}"] = path.lstat().st_size
+    return found
 
 
 def table(found: Usage) -> list[str]:

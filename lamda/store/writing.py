@@ -15,12 +15,14 @@ from lamda.model import Model
 from lamda.store.blobs import Blobs
 from lamda.store.checked import VERSION
 from lamda.store.packs import Entry, Place, keep
+from lamda.store.pause import uncollected
 from lamda.store.source import pickled
 from lamda.tensor import Tensor
 from lamda.term import Branch, Compose, Control, Lift, Named, Pick, Slot, Term
 from lamda.types import Type
 
 
+@uncollected()
 def write(
     model: Model, blobs: Blobs, known: Mapping[str, Place], source: bool = False
 ) -> dict[str, Any]:
@@ -57,8 +59,10 @@ class _Writer:
         self._at = keep(*_entries(model), known, blobs)
         self.nodes: list[list[Any]] = []
         self.functions: list[dict[str, Any]] = []
-        self.slots = [self._slot(model, slot) for slot in model.slots]
         self._places = {slot: i for i, slot in enumerate(model.slots)}
+        tokens = dict.fromkeys(slot.token for slot in model.slots)
+        self._tokens = {token: i for i, token in enumerate(tokens)}
+        self.slots = [self._slot(slot) for slot in model.slots]
         self._written: dict[Hashable, tuple[int, Type]] = {}
         self._equal: dict[Hashable, int] = {}
         self._known: dict[Hashable, int] = {}
@@ -119,11 +123,11 @@ class _Writer:
             self.functions.append(entry)
         return self._known[key]
 
-    def _slot(self, model: Model, slot: Slot) -> dict[str, Any]:
-        path, weights = model.slots[slot], model.environment[slot]
+    def _slot(self, slot: Slot) -> dict[str, Any]:
+        path, weights = self.model.slots[slot], self.model.environment[slot]
         return {
             "frozen": slot.frozen,
-            "token": list(dict.fromkeys(s.token for s in model.slots)).index(slot.token),
+            "token": self._tokens[slot.token],
             "tensors": [self._tensor("/".join((*path, *at)), t) for at, t in weights.items()],
         }
 

@@ -16,7 +16,7 @@ MODES = ("right", "no_fsync", "no_directory_fsync", "in_place")
 
 def broken(mode: str) -> None:
     """Break what this process does to the disk."""
-    from lamda.store import refs, store
+    from lamda.store import index, keeping, refs
 
     real = os.fsync
 
@@ -35,7 +35,7 @@ def broken(mode: str) -> None:
         # On ext4 a flush commits the renames before it: an index after the ref would hide it.
         refs.Refs._tell = lambda _: None
     elif mode == "in_place":
-        refs.write_file = store.write_file = in_place
+        refs.write_file = index.write_file = keeping.write_file = in_place
 
 
 def main(mode: str, root: str, ack: str) -> None:

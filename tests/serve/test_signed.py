@@ -112,6 +112,16 @@ def test_files_are_what_the_signed_manifest_says(folder: Path, tmp_path: Path) -
         read.verify()
 
 
+def test_signatures_that_can_not_be_read(folder: Path, tmp_path: Path) -> None:
+    out = copied(folder, tmp_path)
+    (out / "manifest.json.dsse").unlink()
+    (out / "manifest.json.dsse").mkdir()
+    assert refused(out, folder / "a.pub") == (
+        f"the signature of {out} can not be read: manifest.json.dsse: Is a directory. Copy it "
+        "again, or sign with lamda sign."
+    )
+
+
 def test_wrong_keys(folder: Path, tmp_path: Path) -> None:
     other = ec.generate_private_key(ec.SECP256R1()).public_key()
     pem = other.public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)

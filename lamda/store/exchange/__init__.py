@@ -6,6 +6,7 @@ from typing import Any
 
 from lamda import errors
 from lamda.store.exchange import flax, orbax, safetensors
+from lamda.store.files import written
 from lamda.tensor import Tensor
 
 FORMATS: Mapping[str, tuple[Callable[[Path], Any], Callable[..., None]]] = {
@@ -29,17 +30,26 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def write(path: str | Path, weights: Mapping[str, Tensor], address: str) -> None:
-    """Write weights in the format that the name of a file says. Raises SpecError."""
+    """Write weights in the format that the name of a file says. Raises SpecError, DiskError."""
     path = Path(path)
-    FORMATS[_format(path)][1](path, weights, address)
+    put = FORMATS[_named(path)][1]
+    for name in weights:
+        if name.encode(errors="replace") != name.encode(errors="surrogatepass"):
+            why = f"the name {name!r} has no bytes in UTF-8"
+            raise errors.SpecError(errors.NOT_EXPORTED.format(path=path, why=why))
+    with written(path):
+        put(path, weights, address)
 
 
 def _format(path: Path) -> str:
     """The format of a file, by its name; that of a directory, by what is in it."""
     if path.is_dir():
         return "safetensors" if safetensors.shards(path) else "orbax"
-    if path.name.endswith(".safetensors.index.json"):
-        return "safetensors"
+    return "safetensors" if path.name.endswith(".safetensors.index.json") else _named(path)
+
+
+def _named(path: Path) -> str:
+    """The format that the end of a name says. Raises SpecError."""
     name = path.suffix.removeprefix(".")
     if name not in FORMATS:
         text = errors.NO_FORMAT.format(path=path, known=", ".join(f".{f}" for f in FORMATS))

@@ -13,11 +13,22 @@ from lamda.tensor import Tensor, Weights
 
 MOST = 20
 """Names of each kind that an error lists."""
+LONGEST = 200
+"""Characters of each of them."""
 
 
 def exported(model: Model) -> dict[str, Tensor]:
-    """Every tensor of a model by its path, frozen ones too."""
-    return {"/".join(path) or ROOT: tensor for path, tensor, _ in model.tensors()}
+    """Every tensor of a model by its path, frozen ones too.
+
+    Raises SpecError where two have one path: a key of weights may hold a ``/``.
+    """
+    found: dict[str, Tensor] = {}
+    for parts, tensor, _ in model.tensors():
+        path = "/".join(parts) or ROOT
+        if path in found:
+            raise errors.SpecError(errors.SAME_PATH.format(name=model.name, path=path))
+        found[path] = tensor
+    return found
 
 
 def loaded(
@@ -110,4 +121,4 @@ def _parts(name: str) -> tuple[str, ...]:
 
 def _several(names: list[str]) -> str:
     more = f", and {len(names) - MOST} more" if len(names) > MOST else ""
-    return ", ".join(names[:MOST]) + more
+    return ", ".join(name[:LONGEST] for name in names[:MOST]) + more

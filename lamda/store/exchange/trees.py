@@ -35,6 +35,8 @@ def nested(weights: Mapping[str, Tensor]) -> dict[str, Any]:
 def flat(tree: Any, path: str = "") -> dict[str, np.ndarray]:
     """The arrays of nested dicts, lists and tuples, by path; ``None`` is nothing.
 
+    Raises ValueError where two arrays have one path, as of the keys 1 and "1".
+
     >>> flat({"a": [1.5, {"b": 2}]})
     {'a/0': array(1.5), 'a/1/b': array(2)}
     """
@@ -48,5 +50,8 @@ def flat(tree: Any, path: str = "") -> dict[str, np.ndarray]:
         return {path or ROOT: np.asarray(tree)}
     found: dict[str, np.ndarray] = {}
     for key, value in items:
-        found |= flat(value, f"{path}/{key}" if path else str(key))
+        new = flat(value, f"{path}/{key}" if path else str(key))
+        if twice := found.keys() & new.keys():
+            raise ValueError(f"two arrays are at {min(twice)!r}")
+        found |= new
     return found

@@ -18,6 +18,8 @@ from lamda.store.files import make_directory
 from lamda.store.remote import Remote
 
 TRIES = 5
+SLOWEST = 64 << 10
+"""Bytes that must come by a try, so that it does not count."""
 LARGEST_CONFIG = 64 << 20
 _PIECE = 1 << 20
 _PAUSE = 0.2
@@ -72,7 +74,7 @@ def blob(
         try:
             _more(remote, path, digest, size, came, tell)
         except ConnectionError:
-            tries = 1 if _came(path, size) > came else tries + 1
+            tries = 1 if _came(path, size) - came >= SLOWEST else tries + 1
             if tries == TRIES:
                 raise
             time.sleep(_PAUSE * tries)

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lamda import errors
 from lamda.store import checked, signatures
 from lamda.store.remote import Attested, Remote, arrival
 from lamda.store.remote.pieces import Pieces
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 LARGEST = 1 << 20
 """Bytes of an envelope."""
+MOST = 256
+"""Envelopes of a version that are fetched."""
 
 
 def send(store: "Store", remote: Remote, version: str, partial: Path) -> None:
@@ -20,6 +23,9 @@ def send(store: "Store", remote: Remote, version: str, partial: Path) -> None:
     if store.signatures.manifest(version) is None or not isinstance(remote, Attested):
         return
     there = fetch(store, remote, version, partial)
+    if there is None and remote.attested(version) is not None:
+        text = errors.OTHER_SIGNATURES.format(url=remote.url, version=version)
+        raise errors.StoreError(text)
     manifest = store.signatures.manifest(version)
     if manifest is None or manifest == there:
         return
@@ -34,14 +40,18 @@ def send(store: "Store", remote: Remote, version: str, partial: Path) -> None:
 def fetch(store: "Store", remote: Remote, version: str, partial: Path) -> str | None:
     """Take the signatures of a version that are there; their manifest. Raises StoreError.
 
-    Whether any of them is to be trusted is for :meth:`Store.signed` to say.
+    What another tool keeps there, as ``cosign attest`` does, is none of ours: ``None``. Whether any
+    of ours is to be trusted is for :meth:`Store.signed` to say.
     """
     data = remote.attested(version) if isinstance(remote, Attested) else None
     if data is None:
         return None
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     try:
-        blobs = _blobs(checked.parsed(data), version)
+        manifest = checked.parsed(data)
+        if signatures.SIGNS not in (manifest.get("annotations") or {}):
+            return None
+        blobs = _blobs(manifest, version)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise arrival.wrong(remote, f"the signatures of {version} are none") from None
     for each, size in blobs.items():
@@ -61,7 +71,7 @@ def _blobs(manifest: Any, version: str) -> dict[str, int]:
         isinstance(d, str) and checked.DIGEST.fullmatch(d) and type(n) is int and 0 <= n <= LARGEST
         for d, n in sizes.items()
     )
-    if manifest["annotations"][signatures.SIGNS] != version or not fits:
+    if manifest["annotations"][signatures.SIGNS] != version or not fits or len(sizes) > MOST:
         raise ValueError(version)
     if kinds - {signatures.ENVELOPE}:
         raise ValueError(kinds)

@@ -12,6 +12,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from lamda import errors
 
@@ -47,7 +48,8 @@ def find(host: str) -> Credentials | None:
         return None
     except errors.LamdaError:
         raise
-    except (ValueError, AttributeError, TypeError) as error:  # never the text: it has secrets
+    except (ValueError, LookupError, AttributeError, TypeError, OSError) as error:
+        # never the text: it has secrets
         why = type(error).__name__
         raise errors.StoreError(errors.BAD_LOGIN.format(path=path, host=host, why=why)) from None
 
@@ -57,13 +59,18 @@ def _find(config: dict[str, Any], key: str) -> Credentials | None:
     if helper and (found := _ask(str(helper), key)) is not None:
         return found
     auths = config.get("auths", {})
-    entry = next((auths[k] for k in (key, f"https://{key}", f"http://{key}") if k in auths), {})
+    entry = auths.get(key) or next((auths[k] for k in auths if _host(k) == key), {})
     if entry.get("identitytoken"):
         return Credentials("", entry["identitytoken"], identity=True)
     if not entry.get("auth"):
         return None
     user, _, secret = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
     return Credentials(user, secret)
+
+
+def _host(key: str) -> str:
+    """The host of a key, which may be a URL: some tools write ``https://host/v2/``."""
+    return urlsplit(key if "://" in key else f"//{key}").netloc
 
 
 def _ask(helper: str, key: str) -> Credentials | None:

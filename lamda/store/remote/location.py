@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from lamda import errors
 from lamda.store.refs import is_name
 
+_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"  # of a repository, as the specification has it
 _URL = re.compile(
     r"oci://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?P<port>:\d{1,5})?"
-    r"/(?P<repository>[a-z0-9]+([._/-]+[a-z0-9]+)*)"
+    rf"/(?P<repository>{_PART}(/{_PART})*)"
     r"(:(?P<tag>[\w][\w.-]{0,127})|@(?P<digest>sha256:[0-9a-f]{64}))?(?P<query>\?insecure)?",
     re.ASCII,
 )
@@ -32,6 +33,8 @@ class Location:
     """A tag or a digest."""
     secure: bool
     """HTTPS; else HTTP: on this machine, or by ``?insecure``."""
+    here: bool
+    """Whether the host is this machine."""
 
     @classmethod
     def parse(cls, url: str) -> "Location":
@@ -46,8 +49,8 @@ class Location:
         if found is None:
             raise errors.SpecError(errors.BAD_REMOTE.format(url=url))
         host, port = found["host"], found["port"] or ""
-        secure = not (found["query"] or _is_here(host))
-        return cls(host + port, found["repository"], found["tag"] or found["digest"], secure)
+        here, name = _is_here(host), found["tag"] or found["digest"]
+        return cls(host + port, found["repository"], name, not (found["query"] or here), here)
 
     @property
     def origin(self) -> str:

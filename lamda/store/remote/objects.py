@@ -7,30 +7,17 @@ Keys and endpoints come from where the vendor's tools look: ``AWS_ACCESS_KEY_ID`
 
 import contextlib
 import hashlib
-import json
-import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from lamda import errors
-from lamda.store import media
+from lamda.store.checked import DIGEST
 from lamda.store.refs import is_name
-from lamda.store.remote import OBJECTS
-from lamda.store.remote.pieces import PIECE, Pieces
+from lamda.store.remote import listing
+from lamda.store.remote.bucket import PART, Bucket
+from lamda.store.remote.pieces import Pieces
 from lamda.store.remote.swap import Swap
-
-T = TypeVar("T")
-
-AT_ONCE = 8
-"""Requests at a time; parts of one blob at a time."""
-PART = 8 << 20
-LONGEST = 64 << 20
-"""Bytes of a manifest, a ref or an index that are read at all."""
-
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Objects:
@@ -47,8 +34,8 @@ class Objects:
     def __init__(self, url: str, **options: Any) -> None:
         self.url, _, name = url.partition("#")
         self.name = name or None
-        self._store = _opened(self.url, options)
-        self._swap = Swap(self._store)
+        self.bucket = Bucket(self.url, **options)
+        self._swap = Swap(self.bucket.objects)
 
     @property
     def many_writers(self) -> bool:
@@ -57,270 +44,168 @@ class Objects:
         Found out once, with an object that is removed again. Where it is not so, two writers
         that move one ref at the same moment may both be told that they did.
         """
-        return self._try(lambda: self._swap.honoured)
+        return self.bucket.ask(lambda: self._swap.honoured)
 
     # --- blobs ---
 
     def sizes(self, digests: Iterable[str]) -> dict[str, int]:
         """Those of these blobs that are there, with their sizes."""
         asked = [*digests]
-        found = self.each(lambda digest: self._size(_blob(digest)), asked)
+        found = self.bucket.each(lambda digest: self.bucket.size(blob(digest)), asked)
         return {d: size for d, size in zip(asked, found, strict=True) if size is not None}
 
     def has(self, digest: str) -> bool:
         """Whether the blob is there."""
-        return self._size(_blob(digest)) is not None
+        return self.bucket.size(blob(digest)) is not None
 
     def get(self, digest: str, offset: int = 0) -> Iterator[bytes]:
         """The bytes of a blob from an offset on; what comes is not yet verified.
 
         Raises MissingError; ConnectionError where more would come if it is asked again.
         """
-        import obstore
-
-        options: Any = {"range": {"offset": offset}} if offset else {}
-        path = _blob(digest)
-        try:
-            yield from map(bytes, obstore.get(self._store, path, options=options).stream(PIECE))
-        except Exception as error:
-            raise self._error(error, path) from error
+        return self.bucket.stream(blob(digest), offset)
 
     def put(self, digest: str, size: int, chunks: Iterable[bytes | memoryview]) -> None:
         """Send a blob; a large one in parts. What has not the digest is not kept there.
 
         Raises StoreError, ConnectionError.
         """
-        import obstore
-
-        self._require_writable()
         pieces = _checked(digest, chunks)
         if size <= PART:
-            self._write(_blob(digest), b"".join(pieces))
-            return
-        self._try(
-            lambda: obstore.put(
-                self._store, _blob(digest), pieces, chunk_size=PART, max_concurrency=AT_ONCE
-            )
-        )
+            self.bucket.write(blob(digest), b"".join(pieces))
+        else:
+            self.bucket.write_parts(blob(digest), pieces)
 
-    # --- manifests ---
+    # --- versions ---
 
     def manifest(self, name: str) -> bytes | None:
-        """The bytes of the manifest of a ref or a digest; not yet verified."""
-        digest = name if _DIGEST.fullmatch(name) else self.ref(name)
-        return None if digest is None else self._read(_blob(digest))
+        """The bytes of the manifest of a ref or a digest. Raises StoreError for other bytes."""
+        digest = name if DIGEST.fullmatch(name) else self.ref(name)
+        data = None if digest is None else self.bucket.read(blob(digest))
+        if data is not None and (found := _digest(data)) != digest:
+            why = f"the manifest {digest} has the digest {found}"
+            raise errors.StoreError(errors.REMOTE_WRONG.format(url=self.url, why=why))
+        return data
 
     def kept(self, manifest: str, address: str) -> bool:
         """Whether a version is there, whole: it was sent after its blobs."""
-        mark = f"versions/{address[7:]}/{manifest[7:]}"
-        return self._size(mark) is not None and self.has(manifest)
+        return self.bucket.size(note(manifest, address)) is not None and self.has(manifest)
 
     def commit(self, manifest: str, data: bytes, address: str) -> None:
         """Send a manifest whose blobs are there: the version can be found by its address."""
         self.put(manifest, len(data), [data])
-        if self._size("oci-layout") is None:
-            self._write("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-        self._write(f"versions/{address[7:]}/{manifest[7:]}", b"")
+        if self.bucket.size("oci-layout") is None:
+            self.bucket.write("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        self.bucket.write(note(manifest, address), b"")
 
     def versions(self) -> dict[str, list[str]]:
         """The manifests of every address (without ``sha256:``), in the order they came."""
-        found: dict[str, list[str]] = {}
-        if self.url.startswith("http"):
-            for _, digest, address in self._indexed():
-                found.setdefault(str(address)[7:], []).append(digest)
-            return found
-        for entry in sorted(self._list("versions"), key=lambda e: (e["last_modified"], e["path"])):
-            match = re.fullmatch(r"versions/([0-9a-f]{64})/([0-9a-f]{64})", entry["path"])
-            if match:
-                found.setdefault(match[1], []).append(f"sha256:{match[2]}")
-        return found
-
-    # --- signatures ---
+        return listing.versions(self.bucket)
 
     def attest(self, manifest: str, data: bytes) -> None:
         """Send the manifest of the signatures of a version, whose blobs are there."""
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        digest = _digest(data)
         self.put(digest, len(data), [data])
-        self._write(f"signatures/{manifest[7:]}", digest.encode())
+        self.bucket.write(f"signatures/{manifest[7:]}", digest.encode())
 
     def attested(self, manifest: str) -> bytes | None:
         """The manifest of the signatures of a version; not yet verified."""
-        path = f"signatures/{manifest[7:]}"
-        digest = self._digest(path, self._read(path))
-        return None if digest is None else self._read(_blob(digest))
+        digest = self._digest(f"signatures/{manifest[7:]}")
+        return None if digest is None else self.bucket.read(blob(digest))
 
     # --- refs ---
 
     def ref(self, name: str) -> str | None:
         """The digest of the manifest that a ref names there. Raises StoreError."""
-        if not is_name(name):
-            return None
-        return self._digest(f"refs/{name}", self._read(f"refs/{name}"))
+        return self._digest(f"refs/{name}") if is_name(name) else None
 
     def names(self) -> list[str]:
         """Every ref there; over plain HTTP, which lists nothing, out of the index."""
-        if self.url.startswith("http"):
-            return [name for name, _, _ in self._indexed()]
-        listed = (entry["path"].removeprefix("refs/") for entry in self._list("refs"))
-        return sorted(filter(is_name, listed))
+        return listing.names(self.bucket)
 
     def refs(self) -> dict[str, str]:
         """Every ref there with the digest of its manifest."""
         names = self.names()
-        found = zip(names, self.each(self.ref, names), strict=True)
+        found = zip(names, self.bucket.each(self.ref, names), strict=True)
         return {name: digest for name, digest in found if digest is not None}
 
     def move(self, name: str, new: str, expected: str | None) -> None:
         """A ref names another manifest, from where it is thought to be.
 
         Warns where the server does not compare: see :attr:`many_writers`. Raises SuccessionError
-        where it is elsewhere, SpecError for what is no name.
+        where it is elsewhere, SpecError for what is no name or has no place beside the others.
         """
-        if not is_name(name):
-            raise errors.SpecError(errors.BAD_REF.format(ref=name))
-        self._require_writable()
+        self._require_place(name, expected)
         path = f"refs/{name}"
         old = None if expected is None else expected.encode()
-        if self._try(lambda: self._swap(path, new.encode(), old)):
-            if not self.many_writers:
-                warnings.warn(errors.ONE_WRITER.format(url=self.url), stacklevel=2)
-            self._index()
-            return
-        head = self.ref(name)
-        text = errors.REF_MOVED.format(ref=name, url=self.url, head=head, expected=expected)
-        raise errors.SuccessionError(text)
+        if not self.bucket.ask(lambda: self._swap(path, new.encode(), old)):
+            told = {"ref": name, "url": self.url, "head": self.ref(name), "expected": expected}
+            raise errors.SuccessionError(errors.REF_MOVED.format(**told))
+        if not self.many_writers:
+            warnings.warn(errors.ONE_WRITER.format(url=self.url), stacklevel=2)
+        self._tell()
 
     def remove(self, name: str) -> None:
         """Remove the name of a version, and nothing else."""
-        import obstore
-
         if self.ref(name) is not None:
-            self._try(lambda: obstore.delete(self._store, f"refs/{name}"))
-            self._index()
+            self.bucket.delete(f"refs/{name}")
+            self._tell()
 
-    def _digest(self, path: str, text: bytes | None) -> str | None:
-        if text is None:
+    def _require_place(self, name: str, expected: str | None) -> None:
+        """As in a directory, no ref is a folder of others."""
+        if not is_name(name):
+            raise errors.SpecError(errors.BAD_REF.format(ref=name))
+        self.bucket.require_writable()
+        for other in self.names() if expected is None else ():
+            if other.startswith(f"{name}/") or name.startswith(f"{other}/"):
+                raise errors.SpecError(errors.REF_INSIDE.format(ref=name, other=other))
+
+    def _digest(self, path: str) -> str | None:
+        """What a ref, or a note of signatures, holds."""
+        if (text := self.bucket.read(path)) is None:
             return None
-        found = text.decode(errors="replace")
-        if not _DIGEST.fullmatch(found):
+        found = text[:200].decode(errors="replace").strip()
+        if not DIGEST.fullmatch(found):
             named = {"path": f"{self.url}/{path}", "text": found[:80]}
             raise errors.StoreError(errors.BAD_REF_FILE.format(**named))
         return found
 
-    def _index(self) -> None:
-        """Derive ``index.json`` from the refs, for tools that read OCI layouts."""
-        refs = self.refs()
-        sizes = self.sizes(dict.fromkeys(refs.values()))
-        addresses = {m: f"sha256:{address}" for address, ms in self.versions().items() for m in ms}
-        manifests = []
-        for ref, digest in refs.items():
-            names = {media.REF_NAME: ref, media.ADDRESS: addresses.get(digest, "")}
-            entry = media.descriptor(media.MANIFEST, digest, sizes.get(digest, 0), **names)
-            manifests.append(entry | {"artifactType": media.MODEL})
-        index = {"schemaVersion": 2, "mediaType": media.INDEX, "manifests": manifests}
-        self._write("index.json", media.canonical(index))
+    # --- what is derived ---
 
-    def _indexed(self) -> list[tuple[str, str, str]]:
-        """The name, manifest and address of every ref, as the index tells it."""
-        path = f"{self.url}/index.json"
-        try:
-            entries = json.loads(self._read("index.json") or b"{}").get("manifests", [])
-            told = [(e["annotations"], e["digest"]) for e in entries]
-            named = [(a[media.REF_NAME], d, a.get(media.ADDRESS, "")) for a, d in told]
-            return [each for each in named if is_name(each[0]) and _DIGEST.fullmatch(each[1])]
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            text = errors.BAD_INDEX.format(path=path, error=error)
-            raise errors.StoreError(text) from error
+    def _tell(self) -> None:
+        """The ref is moved, and so it stays; what is derived from it can be derived again."""
+        with contextlib.suppress(errors.LamdaError, ConnectionError):
+            self.derive()
 
-    # --- objects ---
-
-    def each(self, ask: Callable[[str], T], of: list[str]) -> list[T]:
-        """What is asked of each, several at a time."""
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return [*pool.map(ask, of)]
-
-    def _require_writable(self) -> None:
-        if self.url.startswith("http"):
-            raise errors.SpecError(errors.ONLY_READ.format(url=self.url))
-
-    def _size(self, path: str) -> int | None:
-        import obstore
-
-        with contextlib.suppress(FileNotFoundError, errors.MissingError):
-            return self._try(lambda: obstore.head(self._store, path)["size"], path)
-        return None
-
-    def _read(self, path: str) -> bytes | None:
-        """A small object; ``None`` where there is none."""
-        import obstore
-
-        def read() -> bytes:
-            found = obstore.get(self._store, path)
-            if found.meta["size"] > LONGEST:
-                text = errors.TOO_LONG.format(path=f"{self.url}/{path}", size=found.meta["size"])
-                raise errors.StoreError(text)
-            return bytes(found.bytes())
-
-        with contextlib.suppress(errors.MissingError):
-            return self._try(read, path)
-        return None
-
-    def _write(self, path: str, data: bytes) -> None:
-        import obstore
-
-        self._try(lambda: obstore.put(self._store, path, data, use_multipart=False), path)
-
-    def _list(self, prefix: str) -> list[Any]:
-        import obstore
-
-        batches = self._try(lambda: [*obstore.list(self._store, prefix)])
-        return [entry for batch in batches for entry in batch]
-
-    def _try(self, ask: Callable[[], T], path: str = "") -> T:
-        try:
-            return ask()
-        except Exception as error:
-            raise self._error(error, path) from error
-
-    def _error(self, error: Exception, path: str) -> Exception:
-        """An error of obstore as one of ours; others as they are."""
-        from obstore.exceptions import BaseError
-
-        where = f"{self.url}/{path}".rstrip("/")
-        if isinstance(error, FileNotFoundError):
-            return errors.MissingError(errors.NO_OBJECT.format(path=where))
-        if not isinstance(error, BaseError | PermissionError | NotImplementedError):
-            return error
-        said = str(error).split("\n", 1)[0][:300]
-        return ConnectionError(errors.NO_ANSWER.format(path=where, error=said))
+    def derive(self) -> bool:
+        """Derive ``index.json`` from the refs that can be read; whether it was another."""
+        refs: dict[str, str] = {}
+        for name in self.names():
+            with contextlib.suppress(errors.StoreError):
+                refs |= {name: digest} if (digest := self.ref(name)) is not None else {}
+        versions = self.versions().items()
+        addresses = {m: f"sha256:{address}" for address, each in versions for m in each}
+        new = listing.index(refs, self.sizes(dict.fromkeys(refs.values())), addresses)
+        if self.bucket.read(listing.INDEX) == new:
+            return False
+        self.bucket.write(listing.INDEX, new)
+        return True
 
 
-def _opened(url: str, options: dict[str, Any]) -> Any:
-    """The objects of a URL. Raises SpecError."""
-    try:
-        from obstore.exceptions import BaseError
-        from obstore.store import from_url
-    except ImportError:
-        text = errors.NO_EXTRA.format(package="obstore", extra="remote")
-        raise errors.SpecError(text) from None
-    scheme, _, path = url.partition("://")
-    if scheme not in OBJECTS:
-        raise errors.SpecError(errors.BAD_OBJECTS.format(url=url, known=", ".join(OBJECTS)))
-    if scheme == "file":
-        Path(path).mkdir(parents=True, exist_ok=True)
-    if scheme == "http":
-        options = {"client_options": {"allow_http": True}} | options
-    try:
-        return from_url(url, **options)
-    except (BaseError, ValueError) as error:
-        said = str(error).split("\n", 1)[0]
-        raise errors.SpecError(f"{errors.BAD_OBJECTS.format(url=url, known=said)}") from error
-
-
-def _blob(digest: str) -> str:
-    if not _DIGEST.fullmatch(digest):
+def blob(digest: str) -> str:
+    """The path of a blob. Raises StoreError for what is no digest."""
+    if not DIGEST.fullmatch(digest):
         raise errors.StoreError(errors.BAD_DIGEST.format(digest=digest))
     return f"blobs/sha256/{digest[7:]}"
+
+
+def note(manifest: str, address: str) -> str:
+    """The path of the note of a version."""
+    return f"versions/{address[7:]}/{manifest[7:]}"
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def _checked(digest: str, chunks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:

@@ -6,7 +6,6 @@ do not compare before they swap: one repository has one writer at a time.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +16,15 @@ from lamda import errors
 from lamda.store import media, signatures
 from lamda.store.remote.location import Location, ref_of, tag_of
 from lamda.store.remote.pieces import Pieces
+from lamda.store.remote.tags import LARGEST, Tags
 from lamda.store.remote.upload import Upload
 from lamda.store.remote.uploads import Holders, Uploads
 from lamda.store.remote.wire import Wire
 
-LARGEST = 4 << 20
-"""Bytes of a manifest: what every registry takes, and no more is read of one."""
 _THREADS = 8
+_DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
+_ACCEPT = {"Accept": f"{media.MANIFEST}, {media.INDEX}, {_DOCKER}, */*"}
+"""All kinds: a registry hides what is not accepted, and what is hidden would be put over."""
 
 
 class Registry:
@@ -43,7 +44,14 @@ class Registry:
 
     @property
     def name(self) -> str | None:
-        """The ref or the digest that stood in the URL; a tag of a version is its digest."""
+        """The ref or the digest that stood in the URL; a tag of a version is its digest.
+
+        Raises MissingError where there is no such version, ConnectionError.
+        """
+        return self._name
+
+    @cached_property
+    def _name(self) -> str | None:
         tag = self.location.name
         if tag is None or tag.startswith("sha256:"):
             return tag
@@ -65,7 +73,8 @@ class Registry:
         answer = self._wire.ask("HEAD", f"{self.location.base}/blobs/{digest}", (200, 404))
         self._wire.end(answer)
         size = answer.headers.get("Content-Length", "")
-        return int(size) if answer.status == 200 and size.isdecimal() else None
+        known = answer.status == 200 and re.fullmatch(r"\d{1,18}", size)
+        return int(size) if known else None
 
     def get(self, digest: str, offset: int = 0) -> Iterator[bytes]:
         """The bytes of a blob from an offset on."""
@@ -90,11 +99,15 @@ class Registry:
 
     def _read(self, tag: str) -> bytes | None:
         url = f"{self.location.base}/manifests/{tag}"
-        answer = self._wire.ask("GET", url, (200, 404), {"Accept": media.MANIFEST})
+        answer = self._wire.ask("GET", url, (200, 404), _ACCEPT)
         if answer.status == 404:
             self._wire.end(answer)
             return None
-        return self._wire.read(answer, LARGEST)
+        data = self._wire.read(answer, LARGEST)
+        said, found = answer.headers.get("Docker-Content-Digest"), _digest(data)
+        if said is not None and said.startswith("sha256:") and said != found:
+            raise self._wire.wrong(f"it calls the manifest {found} {said[:80]!r}")
+        return data
 
     def ref(self, name: str) -> str | None:
         """The digest of the manifest that a ref names there."""
@@ -102,25 +115,22 @@ class Registry:
 
     def refs(self) -> dict[str, str]:
         """Every ref there with the digest of its manifest."""
-        answer = self._wire.ask("GET", f"{self.location.base}/tags/list", (200, 404))
-        data = self._wire.read(answer, LARGEST)
-        try:
-            tags = (json.loads(data)["tags"] or []) if answer.status == 200 else []
-            refs = {ref: str(tag) for tag in tags if (ref := ref_of(str(tag)))}
-        except (ValueError, KeyError, TypeError):
-            raise self._wire.wrong("it lists its tags in no form that is known") from None
-        heads = {ref: self._head(tag) for ref, tag in refs.items()}
+        refs = {ref: tag for tag in Tags(self._wire) if (ref := ref_of(tag))}
+        with ThreadPoolExecutor(_THREADS) as pool:
+            heads = dict(zip(refs, pool.map(self._head, refs.values()), strict=True))
         return {ref: head for ref, head in heads.items() if head is not None}
 
     def _head(self, tag: str) -> str | None:
         url = f"{self.location.base}/manifests/{tag}"
-        answer = self._wire.ask("HEAD", url, (200, 404), {"Accept": media.MANIFEST})
+        answer = self._wire.ask("HEAD", url, (200, 404), _ACCEPT)
         self._wire.end(answer)
+        if answer.status == 404:
+            return None
         digest = answer.headers.get("Docker-Content-Digest", "")
-        if answer.status == 404 or re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-            return digest or None
-        data = self._wire.ask("GET", url, (200,), {"Accept": media.MANIFEST})
-        return f"sha256:{hashlib.sha256(self._wire.read(data, LARGEST)).hexdigest()}"
+        if re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+            return digest
+        data = self._read(tag)
+        return None if data is None else _digest(data)
 
     # --- versions ---
 
@@ -149,9 +159,11 @@ class Registry:
         data = self.manifest(new)
         if data is None:
             raise errors.MissingError(errors.NO_REMOTE_REF.format(ref=new, url=self.url))
-        found = self.ref(name)
         held = {"If-None-Match": "*"} if expected is None else {"If-Match": f'"{expected}"'}
-        if found != expected or not self._tag(tag_of(name), data, held):
+        if self.ref(name) == expected and self._tag(tag_of(name), data, held):
+            return
+        # A put whose answer was lost is sent again, and finds that it was there already.
+        if (found := self.ref(name)) != new:
             named = {"url": self.url, "ref": name, "head": found, "new": new}
             raise errors.SuccessionError(errors.REMOTE_MOVED.format(**named))
 
@@ -170,11 +182,16 @@ class Registry:
         holder = self._held.get(digest)
         other = None if holder == self.location.repository else holder
         Upload(self._wire, self._uploads, digest, chunks, other).run()
-        self._holders.saw(digest, self.location.repository)
+        if holder != self.location.repository:
+            self._holders.saw(digest, self.location.repository)
 
     @cached_property
     def _held(self) -> dict[str, str]:
         return self._holders.all()
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def _tags(manifest: str, address: str) -> tuple[str, str]:

@@ -7,17 +7,20 @@ asks how far it came (https://github.com/opencontainers/distribution-spec, secti
 import re
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
+from lamda.store.remote.connection import TRIES
 from lamda.store.remote.pieces import Pieces
 from lamda.store.remote.uploads import Uploads
-from lamda.store.remote.wire import TRIES, Wire
+from lamda.store.remote.wire import Wire
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
 CHUNK = 8 << 20
 _PAUSE = 0.2
+_NO_MOUNT = (400, 401, 403, 404, 405)
+"""What a registry says where another repository is not to be looked into."""
 _BYTES = {"Content-Type": "application/octet-stream"}
 
 
@@ -40,12 +43,12 @@ class Upload:
 
     def run(self) -> None:
         """Send the blob. Raises StoreError, and ConnectionError where it breaks too often."""
-        failures = 0
+        failures, furthest = 0, 0
         while not self._done:
-            before = self._offset
             try:
                 self._step()
-                failures = failures if self._offset <= before else 0
+                if self._offset > furthest:  # one that begins again and again comes to an end
+                    failures, furthest = 0, self._offset
             except ConnectionError:
                 failures += 1
                 if failures > TRIES:
@@ -69,10 +72,15 @@ class Upload:
             self._done = True
             return
         url = f"{self._base}/blobs/uploads/"
+        wanted = (201, 202)
         if self._holder is not None:
             url += f"?mount={self._digest}&from={quote(self._holder, safe='/')}"
-        answer = self._wire.ask("POST", url, (201, 202), {"Content-Length": "0"})
+            wanted = (201, 202, *_NO_MOUNT)
+        answer = self._wire.ask("POST", url, wanted, {"Content-Length": "0"})
         self._wire.end(answer)
+        if answer.status in _NO_MOUNT:
+            self._holder = None
+            return
         self._offset, self._lost = 0, False
         self._done = answer.status == 201
         if not self._done:
@@ -136,7 +144,7 @@ class Upload:
     def _continue(self, answer: "BaseHTTPResponse") -> None:
         """Where it goes on is remembered, for this push and for a later one."""
         target = answer.headers.get("Location", "")
-        url = urljoin(f"{self._wire.location.origin}/", target)
+        url = self._wire.joined(f"{self._wire.location.origin}/", target)
         if not target or (self._wire.location.secure and not url.startswith("https://")):
             raise self._wire.wrong("it does not say safely where an upload goes on")
         self._url = url
