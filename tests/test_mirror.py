@@ -12,8 +12,9 @@ from seaweed import serving
 from wires import Fake, answer
 
 import lamda as lm
+from lamda import errors
 from lamda.cli import main
-from lamda.store.remote import messages, open_remote
+from lamda.store.remote import open_remote
 from lamda.store.remote.bucket import TIMEOUT
 from lamda.store.remote.mirror import Mirror
 from lamda.store.remote.objects import Objects
@@ -170,7 +171,7 @@ def test_nothing_is_collected_there(two, capsys):
     url, before = store.remote.url, store.remote.bucket.list("blobs")
     with pytest.raises(lm.SpecError) as caught:
         store.gc(grace=0)
-    assert str(caught.value) == messages.REMOTE_GC.format(url=url, cache=store.path)
+    assert str(caught.value) == errors.REMOTE_GC.format(url=url, cache=store.path)
     store.remove("m")
     assert main(["gc", "--store", url, "--grace", "0"]) == 1
     assert "nothing is collected there" in capsys.readouterr().err
@@ -270,7 +271,7 @@ def test_signatures_of_another_tool_stay(host, keys, tmp_path, monkeypatch):
     store.sign("m", keys / "a.key")
     with pytest.raises(lm.StoreError) as caught:
         store.push(url, "m")
-    assert str(caught.value) == messages.OTHER_SIGNATURES.format(url=url, version=version)
+    assert str(caught.value) == errors.OTHER_SIGNATURES.format(url=url, version=version)
     assert remote.attested(version) == theirs
 
 
@@ -322,7 +323,7 @@ def test_who_may_not_is_told(tmp_path):
 def test_a_url_holds_no_password():
     with pytest.raises(lm.SpecError) as caught:
         Objects("https://ada:secret@host.example/prefix")
-    assert str(caught.value) == messages.URL_SECRET.format(host="host.example")
+    assert str(caught.value) == errors.URL_SECRET.format(host="host.example")
 
 
 def test_a_part_has_the_time_that_a_slow_wire_needs(s3):

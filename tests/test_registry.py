@@ -18,7 +18,7 @@ from wires import Fake, Proxy, Receiver, answer, say
 import lamda as lm
 from lamda import errors
 from lamda.cli import main
-from lamda.store.remote import credentials, messages, open_remote, transfer, upload, uploads
+from lamda.store.remote import credentials, open_remote, transfer, upload, uploads
 from lamda.store.remote import location as locations
 
 WIDE = 300_000
@@ -625,7 +625,7 @@ def test_busy_registries_are_asked_again(fake, store, tmp_path):
 def test_what_is_no_remote(store, url):
     with pytest.raises(lm.SpecError) as caught:
         store.push(url, "m")
-    assert str(caught.value) == messages.BAD_REMOTE.format(url=url)
+    assert str(caught.value) == errors.BAD_REMOTE.format(url=url)
 
 
 def test_http_is_for_this_machine_or_by_request():
@@ -666,7 +666,7 @@ def test_the_commands(store, url, tmp_path, capsys):
     assert captured.out.startswith("mine: 2 versions, ") and captured.err == ""
     assert lm.Store.open(other).refs() == {"mine": one.address}
     assert main(["push", "m", "nowhere", "--store", str(store.path)]) == 1
-    assert capsys.readouterr().err == f"lamda: {messages.BAD_REMOTE.format(url='nowhere')}\n"
+    assert capsys.readouterr().err == f"lamda: {errors.BAD_REMOTE.format(url='nowhere')}\n"
     nowhere = tmp_path / "nowhere"
     assert main(["pull", "ftp://host/m", "--store", str(nowhere)]) == 1
     assert "s3://bucket/prefix" in capsys.readouterr().err and not nowhere.exists()
