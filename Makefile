@@ -22,12 +22,13 @@ laws: setup  ## check every law at 100 examples, and those that compile at 10; a
 	LAWS=100 $(BIN)/python -m pytest -n 2 tests/testing/test_laws_hold.py
 
 .PHONY: faults
-faults: setup  ## cut the power of a store, crowd it, and read what is damaged; ten minutes, as root
-	FUZZ=2000 $(BIN)/python -m pytest tests/faults/powercut.py tests/faults/crowd.py tests/test_store_bad_input.py
+faults: setup  ## cut the power of a store, crowd it, read what is damaged, emulate processors; half an hour, as root
+	FUZZ=2000 FAULTS=1 TARGETS=1 LOADS=2000 $(BIN)/python -m pytest tests/faults/powercut.py tests/faults/crowd.py \
+		tests/test_store_bad_input.py tests/serve/test_faults.py tests/test_targets.py tests/serve/test_program.py
 
 .PHONY: bench
-bench: setup  ## time the normal form, the compiled programs, rolling, the laws, and the store
-	@for each in normal zero_cost rolling laws store; do $(BIN)/python benchmarks/$$each.py || exit; done
+bench: setup data  ## time the normal form, programs, rolling, the laws, the store, cold starts and calls
+	@for each in normal zero_cost rolling laws store coldstart calls; do $(BIN)/python benchmarks/$$each.py || exit; done
 
 .PHONY: check
 check: setup  ## format, lint and types

@@ -54,6 +54,17 @@ VADER = Archive(
     "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
 )
 
+SILERO = Archive(
+    "silero-vad==6.2.3",
+    "silero_vad-6.2.3-py3-none-any.whl",
+    "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+)
+SPEECH = Archive(
+    "pyannote.audio==3.3.2",
+    "pyannote_audio-3.3.2-py2.py3-none-any.whl",
+    "23e0dcedda920cb2e154e146bcd9663289ee7942d0e012663dad76f2e571ebeb",
+)
+
 
 class Encoder(NamedTuple):
     """The two files of a sentence encoder."""
@@ -184,5 +195,5 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 
 
 if __name__ == "__main__":
-    for wanted in (MINILM, BBC, VADER):
+    for wanted in (MINILM, BBC, VADER, SILERO, SPEECH):
         fetch(wanted)

@@ -298,6 +298,18 @@ NO_BATCH = (
     "and they are {first}. Leave out batch=, or name the sizes of its dimensions."
 )
 UNKNOWN_TARGET = "target {given!r} is not known; targets are {known}"
+NO_TARGET_PLUGIN = (
+    "the target {target} needs a PJRT plugin for {platform}: install lamda[{platform}], or set "
+    "LAMDA_PJRT_PLUGIN to the path of one. The device itself need not be here."
+)
+NO_TUNING = "the target {target} can not be tuned here: {reason}"
+UNKNOWN_PLATFORM = "platform {given!r} is not known; those with a limit are {known}"
+TOO_LARGE = (
+    "the deployed function would have {total:,} bytes, {excess:,} more than the {most:,} that "
+    "{platform} takes: runtime {runtime:,}, plugin {plugin:,}, model {model:,}. Compile fewer "
+    "sizes or targets, share or quantise weights, or choose a platform that takes more. Nothing "
+    "was written."
+)
 NO_DEVICE = "there is no {target} here that JAX can use: {error}"
 BAD_TEXT = (
     "tokenizer= needs an input of two leaves of integers [batch, length], called 'ids' and 'mask' "

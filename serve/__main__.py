@@ -1,4 +1,7 @@
-"""`python -m serve DIR` serves a bundle over HTTP; with `--request FILE` it answers one request."""
+"""`python -m serve DIR` serves a bundle over HTTP; with `--request FILE` it answers one request.
+
+With `--fork SOCKET` it starts an instance for each connection (serve.fork).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ import sys
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
-    import socket
     from typing import NoReturn
 
     from serve.handler import Handler
@@ -30,12 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     from serve.errors import ServeError
 
     try:
-        import serve
-
-        handler = serve.load(options.directory, plugin=options.plugin, trusted=options.require_key)
-        if options.request is not None:
-            return _answer(handler, options.request)
-        return _serve(handler, options.host, options.port)
+        return _run(options)
     except (ServeError, OSError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
@@ -43,8 +40,34 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
+def _run(options: argparse.Namespace) -> int:
+    import serve
+
+    if options.fork is not None:
+        from serve.fork import Server
+
+        Server(
+            options.directory, options.fork, plugin=options.plugin, trusted=options.require_key,
+            instances=options.instances,
+        ).run()  # fmt: skip
+        return 0
+
+    def load() -> Handler:
+        return serve.load(options.directory, plugin=options.plugin, trusted=options.require_key)
+
+    if options.request is not None:
+        return _answer(load(), options.request)
+    from serve import server
+
+    server.run(load, options.host, options.port)
+    return 0
+
+
 def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = _Parser(prog="python -m serve", description=__doc__, allow_abbrev=False)
+    parser = _Parser(
+        prog="python -m serve", description=__doc__, allow_abbrev=False,
+        formatter_class=_formatter,
+    )  # fmt: skip
     parser.add_argument("directory", metavar="DIR", help="the directory of a bundle")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--port", type=_port, default=8000, help="0 takes any free one")
@@ -62,12 +85,31 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         help="answer the request in FILE (- is stdin) on stdout; JSON unless it ends in "
         + ", ".join(FORMS),
     )
+    parser.add_argument(
+        "--fork",
+        metavar="SOCKET",
+        help="listen on this Unix socket instead, and fork an instance for each connection",
+    )
+    parser.add_argument(
+        "--instances", type=_count, default=64, metavar="N", help="at most so many at a time"
+    )
     return parser.parse_args(arguments)
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    # Where the width is not given, it is asked of shutil, which takes 5 ms to import.
+    return argparse.HelpFormatter(prog, width=98)
 
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text) < 65536):
         raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
 
 
@@ -81,49 +123,6 @@ def _answer(handler: Handler, path: str) -> int:
     sys.stdout.buffer.write(answer + b"\n" * (form == "application/json"))
     sys.stdout.buffer.flush()
     return 0
-
-
-def _serve(handler: Handler, host: str, port: int) -> int:
-    try:
-        import uvicorn
-    except ImportError:
-        text = 'serve: HTTP takes the package uvicorn: install it, or "lamda[http]"'
-        print(text, file=sys.stderr)
-        return 1
-    from serve.http import make_app
-
-    bound = _listen(host, port)
-    place = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
-    bundle, engine = handler.bundle, handler.engine
-    ready = f"serving {bundle.name} {bundle.address} at {place} ({engine.way}: {engine.why})"
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            print(ready, flush=True)
-
-    config = uvicorn.Config(
-        make_app(handler),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        ws="none",
-        lifespan="off",
-        timeout_graceful_shutdown=10,
-    )
-    with bound:
-        Server(config).run(sockets=[bound])
-    return 0
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    import socket
-
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise OSError(f"can not listen on {host}:{port}: {error.strerror}") from None
 
 
 if __name__ == "__main__":

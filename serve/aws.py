@@ -8,10 +8,10 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import sys
+from binascii import a2b_base64, b2a_base64
 
 from serve.errors import BundleError, RequestError
 from serve.forms import JSON
@@ -20,9 +20,9 @@ from serve.http import failure, respond
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from http.client import HTTPConnection
     from typing import Any, NoReturn
 
+    from serve.aws_runtime import RuntimeApi
     from serve.handler import Handler
     from serve.http import Response
 
@@ -76,7 +76,7 @@ def _respond(handler: Handler, event: dict[str, Any]) -> Response:
     body = text.encode("utf-8", "surrogatepass")  # the handler refuses what is not Unicode
     if event.get("isBase64Encoded"):
         try:
-            body = base64.b64decode(body, validate=True)
+            body = a2b_base64(body, strict_mode=True)
         except ValueError:
             raise RequestError("expected a body in base64, as isBase64Encoded says") from None
     path = event.get("rawPath", "/").removeprefix(f"/{context.get('stage')}") or "/"
@@ -86,7 +86,7 @@ def _respond(handler: Handler, event: dict[str, Any]) -> Response:
 def _result(response: Response) -> bytes:
     status, headers, content = response
     plain = headers["content-type"] == JSON
-    body = (content if plain else base64.b64encode(content)).decode()
+    body = (content if plain else b2a_base64(content, newline=False)).decode()
     result = {"statusCode": status, "headers": headers, "body": body, "isBase64Encoded": not plain}
     return json.dumps(result).encode()
 
@@ -100,18 +100,22 @@ def _fitting(answer: bytes) -> bytes:
 
 def run(load: Callable[[], Handler]) -> NoReturn:
     """Answer events for as long as Lambda has any; `load` is called once, before the first."""
-    from http.client import HTTPConnection
+    from serve.aws_runtime import RuntimeApi
 
-    api = HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    try:
+        address = _variable(
+            "AWS_LAMBDA_RUNTIME_API", "HOST:PORT, as Lambda and its emulator set it"
+        )
+    except BundleError as error:
+        raise SystemExit(f"serve: {error}") from None
+    api = RuntimeApi(address)
     try:
         handler = load()
     except Exception as error:
         _fail(api, "init", error, str(error))
         raise SystemExit(1) from error
     while True:
-        api.request("GET", "/2018-06-01/runtime/invocation/next")
-        response = api.getresponse()
-        event, name = response.read(), response.headers["Lambda-Runtime-Aws-Request-Id"]
+        event, name = api.next()
         try:
             answer = invoke(handler, event)
         except RequestError as error:
@@ -123,27 +127,37 @@ def run(load: Callable[[], Handler]) -> NoReturn:
             print(f"request {name} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
             _fail(api, f"invocation/{name}", error, f"internal error, request {name}")
         else:
-            _post(api, f"invocation/{name}/response", answer, {})
+            api.post(f"invocation/{name}/response", answer)
 
 
-def _fail(api: HTTPConnection, what: str, error: Exception, message: str) -> None:
+def _fail(api: RuntimeApi, what: str, error: Exception, message: str) -> None:
     kind = type(error).__name__
     body = json.dumps({"errorMessage": message, "errorType": kind}).encode()
-    _post(api, f"{what}/error", body, {"Lambda-Runtime-Function-Error-Type": kind})
-
-
-def _post(api: HTTPConnection, path: str, body: bytes, headers: dict[str, str]) -> None:
-    api.request("POST", f"/2018-06-01/runtime/{path}", body, headers | {"Content-Type": JSON})
-    api.getresponse().read()
+    api.post(f"{what}/error", body, **{"Lambda-Runtime-Function-Error-Type": kind})
 
 
 def _load(directory: str | None = None) -> Handler:
-    directory = directory or os.environ.get("LAMDA_BUNDLE")
-    if not directory:
-        raise BundleError("LAMDA_BUNDLE is not set: expected the directory of a bundle")
-    import serve
+    """The handler, with every program loaded: what is done before the first event is quickest.
 
-    return serve.load(directory)
+    Lambda gives 10 s for that. Where a bundle has many programs and needs few, LAMDA_WARM=0 leaves
+    each to its first request.
+    """
+    directory = directory or _variable("LAMDA_BUNDLE", "the directory of a bundle")
+    import serve
+    from serve import log
+
+    handler = serve.load(directory)
+    if os.environ.get("LAMDA_WARM") != "0":
+        handler.engine.warm()
+    log.started("lambda", handler)
+    return handler
+
+
+def _variable(name: str, expected: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise BundleError(f"{name} is not set: expected {expected}")
+    return value
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ MOST = 65_536  # rows in one request
 class Batching:
     """`run(inputs)` is the outputs of the model for inputs of any size that it has programs for.
 
-    A model works row by row along its batch, so running a batch in pieces changes nothing.
+    A model works row by row along its batch, so running a batch in pieces changes nothing. Along
+    another dimension it may do anything, such as take a mean, so nothing is padded there unless
+    the bundle says that padding changes nothing.
     """
 
     __slots__ = ("batch", "engine", "exact", "inputs", "outputs", "programs", "sizes")
@@ -36,7 +38,7 @@ class Batching:
         self.batch: str | None = bundle.batch
         self.sizes: dict[str, list[int]] = bundle.sizes
         self.programs = {_key(p["sizes"]): i for i, p in enumerate(bundle.programs)}
-        self.exact = self._exact()
+        self.exact = self._exact() | {*self.sizes} - {self.batch} - _padded(bundle)
 
     def run(self, arrays: list[Array]) -> list[Array]:
         """The leaves of the output for the leaves of the input, both in type order.
@@ -101,7 +103,7 @@ class Batching:
             if n not in self.sizes[dim]:
                 sizes = ", ".join(map(str, self.sizes[dim]))
                 text = f"{leaf.where}: expected {dim} to be one of {sizes} in {leaf}, got {n}"
-                raise RequestError(f"{text}: the output can not be padded along {dim}")
+                raise RequestError(f"{text}: the model can not be padded along {dim}")
         else:
             most = MOST if dim == self.batch else self.sizes[dim][-1]
             if not 1 <= n <= most:
@@ -121,6 +123,13 @@ class Batching:
             joined = all(leaf.dims.count(self.batch) == 1 for leaf in self.outputs)
             exact |= set() if cut and joined else {self.batch}
         return exact & set(self.sizes)
+
+
+def _padded(bundle: Any) -> set[str]:
+    """The dimensions that the bundle says may be padded: by name, or since a mask tells texts."""
+    text = getattr(bundle, "text", None)
+    masked = {text["length"]} if text is not None and text["mask"] is not None else set()
+    return masked | {*getattr(bundle, "padded", ())}
 
 
 def _key(sizes: dict[str, int]) -> tuple[tuple[str, int], ...]:

@@ -37,6 +37,11 @@ class PluginError(ServeError, RuntimeError):
 REBUILD = "Write the bundle again with lm.bundle; docs/bundle.md describes the format."
 RECOPY = "Copy the bundle again: it was cut short or changed after it was written."
 
+BAD_HASHING = "verify={given!r} is not known; files are verified {known}"
+SIGNED_UNHASHED = (
+    "a signature is required, and what is signed are digests: expected files to be verified "
+    "(recorded or always), got never. Leave out LAMDA_VERIFY or the required key."
+)
 NO_MANIFEST = (
     "{path} does not exist. A bundle is a directory with a manifest.json in it: "
     "check the path, or write one with lm.bundle."
@@ -52,6 +57,15 @@ MISSING_KEY = "{path}: {where} should have the key {key!r}. " + REBUILD
 OUTSIDE = (
     "{path}: the file {file!r} is outside the bundle. A path should be relative, with / between "
     "its parts, and stay inside {directory}, also through links. Do not load this bundle: "
+    + REBUILD
+)
+UNREADABLE = (
+    "{path} can not be read: {reason}. Expected a file that this process may read: check its "
+    "permissions, or copy the bundle again."
+)
+TOO_DEEP = "{path}: expected a manifest of at most {most} levels, found a deeper one. " + REBUILD
+OTHER_PROGRAM = (
+    "{path} is another program: expected {expected}, as the manifest says, found {found}. "
     + REBUILD
 )
 MISSING_FILE = "{path} is missing, and the manifest names it. " + RECOPY
@@ -113,11 +127,51 @@ PLUGIN_OTHER_ABI = (
     "{path} speaks PJRT {version}, this runtime speaks PJRT 0.x from 0.{oldest} on. "
     "Install another plugin, or a serve that knows this one."
 )
+PLUGIN_LACKS = (
+    "{path} speaks PJRT {version}, which has no {function} yet. Install a newer plugin, "
+    "or leave out what needs it: the target cpu:native needs the least."
+)
 PLUGIN_FAILED = "{function} failed in {path}: {message}"
+LITTLE_MEMORY = (
+    "{path} may take more addresses than this process is allowed, which would end it: expected a "
+    "limit of at least {expected} KiB, found {found}. Raise it (ulimit -v), or lift it."
+)
+FEW_THREADS = (
+    "{path} starts {expected} threads, which this process can not, and that would end it: the "
+    "user's limit is {found} processes and threads. Raise it (ulimit -u)."
+)
 NO_DEVICE = "{path} has no device that this process can use. Install the plugin of this machine."
+JAX_WITHOUT_CPU = (
+    "No PJRT plugin was found, and jax can not run on this CPU, as JAX_PLATFORMS is {platforms!r}: "
+    "{reason}. Unset it, or install a plugin."
+)
+JAX_FAILED = (
+    "jax {version} can not run the program {path}: {reason}. Check that the bundle was written "
+    "for this jax or an older one, or write it again with lm.bundle."
+)
+NO_RETARGET = (
+    "{path} describes its machine in a way that is not known here: {reason}. "
+    "Write the bundle with the target cpu:native, or with another plugin."
+)
 BUILD_FAILED = (
     "{path} could not compile the program: {reason}. Check that the plugin is for this machine "
     "and that its PJRT is not older than the StableHLO."
+)
+MEASURE_FAILED = (
+    "{path} could not run the program to measure it: {reason}. Check that its executables are for "
+    "this plugin and this machine."
+)
+
+NO_STREAM = "no such path: expected POST / or GET /, as this model does not stream its results"
+WRONG_LINE = "expected an object, {wanted}, got {found}"
+WRONG_LENGTH = "{where}: expected {dim} to be {expected} in {leaf}, got {found}"
+WRONG_STEPS = 'input["n"]: expected a whole number from 0 to {most}, got {found}'
+ONE_LINE = "expected the end of the request, which is one line with a state, got another line"
+LONG_VALUE = "expected at most {most} bytes: send fewer elements at a time"
+MANY_LINES = "expected at most {most} lines: go on from the state in another request"
+EMPTY_STREAM = "the request ends before it says anything: expected {expected}"
+SLOW_STREAM = (
+    "expected the stream to end within {seconds:g} s: go on from the state in another request"
 )
 
 WRONG_COUNT = "program {index} of {name} takes {expected} inputs, got {found}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from serve import codec
+from serve import codec, errors
 from serve.batching import Batching
 from serve.errors import RequestError
 from serve.forms import JSON, MSGPACK, NPY, TEXT, accepted, requested
@@ -16,25 +16,37 @@ from serve.types import show
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from typing import Any, overload
 
     from serve.arrays import Array
+    from serve.stream.talk import Talk
 
 
 class Handler:
     """`handler(body)` is the answer to a request; `handler("who")` is the model's address.
 
     `bundle` is what serve.bundle reads, `engine(index, inputs)` runs its program with that
-    index. A request of more than `max_bytes` is refused.
+    index. A request of more than `max_bytes` is refused, and so is such a line of a stream; a
+    stream over HTTP ends after `max_seconds`.
     """
 
-    __slots__ = ("_run", "_tokenise", "bundle", "engine", "max_bytes")
+    __slots__ = ("_run", "_stream", "_tokenise", "bundle", "engine", "max_bytes", "max_seconds")
 
-    def __init__(self, bundle: Any, engine: Any, max_bytes: int = 16 << 20) -> None:
+    def __init__(
+        self, bundle: Any, engine: Any, max_bytes: int = 16 << 20, max_seconds: float = 900.0
+    ) -> None:
         self.bundle = bundle
         self.engine = engine
         self.max_bytes = max_bytes
+        self.max_seconds = max_seconds
         self._run = Batching(bundle, engine).run
+        self._stream = None
+        if getattr(bundle, "stream", None) is not None:
+            from serve import stream
+
+            self._stream = stream.of(bundle, engine)
+            self._run = self._stream.run
         self._tokenise = None
         if bundle.text is not None:
             from serve.text import tokeniser
@@ -77,6 +89,37 @@ class Handler:
         arrays = self._leaves(body, form)
         return codec.encode(self.run(arrays), wanted, self.bundle.output), wanted
 
+    def stream(
+        self,
+        body: bytes | Iterable[bytes],
+        content_type: str | None = None,
+        accept: str | None = None,
+    ) -> Iterator[bytes]:
+        """The answers to the lines of a body, each as soon as its line is there.
+
+        The body may come in pieces, cut anywhere. Joined, the answers are the whole answer
+        (docs/bundle.md, "Streams").
+
+        Raises:
+            RequestError: the model does not stream, or a line is wrong; the message says which.
+        """
+        talk = self.talk(content_type, accept)
+        for piece in (body,) if isinstance(body, bytes) else body:
+            yield from talk.feed(piece)
+        yield from talk.end()
+
+    def talk(self, content_type: str | None = None, accept: str | None = None) -> Talk:
+        """One stream, for what feeds it as its bytes come.
+
+        Raises:
+            RequestError: the model does not stream, or not in these forms.
+        """
+        if self._stream is None:
+            raise RequestError(errors.NO_STREAM, 404)
+        from serve.stream.talk import Talk
+
+        return Talk(self._stream, content_type, accept, self.max_bytes)
+
     def run(self, leaves: list[Array]) -> list[Array]:
         """The leaves of the output for the leaves of the input, both in type order.
 
@@ -107,7 +150,16 @@ class Handler:
                 "why": getattr(engine, "why", None),
                 "notes": list(getattr(engine, "notes", ())),
             },
+            **self._streaming(),
         }
+
+    def _streaming(self) -> dict[str, Any]:
+        """What a stranger needs to use the stream, where there is one."""
+        if self._stream is None:
+            return {}
+        from serve.stream.talk import describe
+
+        return {"stream": describe(self._stream) | {"max_seconds": self.max_seconds}}
 
     @property
     def requests(self) -> list[str]:

@@ -1,7 +1,8 @@
 """An ASGI application around a handler: `uvicorn serve.http:app` with LAMDA_BUNDLE=DIR.
 
-POST / answers a request, GET / describes the model, GET /healthz says that it is there. Plain
-ASGI, since a framework would cost more than the rest of the answer.
+POST / answers a request, POST /stream a line at a time (docs/bundle.md), GET / describes the model,
+GET /healthz says that it is there. Plain ASGI, since a framework would cost more than the rest of
+the answer.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
     App = Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]
     Response = tuple[int, dict[str, str], bytes]
 
-ROUTES = {"/": ("GET", "HEAD", "POST"), "/healthz": ("GET", "HEAD")}
+ROUTES = {
+    "/": ("GET", "HEAD", "POST"),
+    "/stream": ("POST",),
+    "/healthz": ("GET", "HEAD"),
+}
 
 
 def __getattr__(name: str) -> App:
@@ -36,8 +41,11 @@ def __getattr__(name: str) -> App:
     if not directory:
         raise BundleError("LAMDA_BUNDLE is not set: expected the directory of a bundle")
     import serve
+    from serve import log
 
-    return globals().setdefault("app", make_app(serve.load(directory)))
+    handler = serve.load(directory)
+    log.started("http", handler)
+    return globals().setdefault("app", make_app(handler))
 
 
 def make_app(handler: Handler) -> App:
@@ -51,6 +59,11 @@ def make_app(handler: Handler) -> App:
             return await send({"type": "websocket.close", "code": 1003})
         method, headers = scope["method"], _headers(scope)
         path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+        if method == "POST" and path == "/stream":
+            from serve.stream import http
+
+            await http.respond(handler, headers, receive, send)
+            return None
         if method == "POST" and "POST" in ROUTES.get(path, ()):
             try:
                 body = await _read(receive, headers, handler.max_bytes)
@@ -65,7 +78,7 @@ def make_app(handler: Handler) -> App:
                 response = await asyncio.to_thread(respond, handler, method, path, headers, body)
         else:
             response = respond(handler, method, path, headers, b"")
-        await _send(send, method, response)
+        await send_response(send, method, response)
 
     return app
 
@@ -82,12 +95,16 @@ def respond(
     except RequestError as error:
         return failure(handler, error)
     except Exception:
-        # The client gets a name for the failure, only the log gets its story.
-        import traceback
+        return _response(handler, 500, _json({"error": logged()}))
 
-        name = os.urandom(8).hex()
-        print(f"request {name} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
-        return _response(handler, 500, _json({"error": f"internal error, request {name}"}))
+
+def logged() -> str:
+    """What the client is told of the exception that is handled now: a name. The log has it all."""
+    import traceback
+
+    name = os.urandom(8).hex()
+    print(f"request {name} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+    return f"internal error, request {name}"
 
 
 def failure(handler: Handler, error: RequestError) -> Response:
@@ -108,6 +125,9 @@ def _route(
         return 200, _json({"status": "ok"}), {}
     if method != "POST":
         return 200, _json(handler.describe()), {}
+    if path == "/stream":  # for servers that answer whole bodies alone
+        talk = handler.talk(headers.get("content-type"), headers.get("accept"))
+        return 200, b"".join((*talk.feed(body), *talk.end())), {"content-type": talk.content_type}
     answer, form = handler.answer(body, headers.get("content-type"), headers.get("accept"))
     return 200, answer, {"content-type": form}
 
@@ -152,7 +172,8 @@ async def _read(receive: Receive, headers: Mapping[str, str], most: int) -> byte
     return bytes(body)
 
 
-async def _send(send: Send, method: str, response: Response) -> None:
+async def send_response(send: Send, method: str, response: Response) -> None:
+    """Send a whole response."""
     status, headers, body = response
     pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": pairs})

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FORMAT = "lamda.bundle/1"
 ALIGNMENT = 64
+SHOWN = 1024  # combinations of sizes, at most, that a message lists
 
 
 def check(manifest: Any, path: str) -> None:
@@ -60,9 +61,13 @@ class Check:
             "weights": {"packs": [self.file], "tensors": [self.tensor]},
             "programs": [self.program],
         }, "")  # fmt: skip
+        self.fit(value.get("padded", []), [str], "padded")
+        self.fit(value.get("plugins", []), [self.plugin], "plugins")
+        self.fit(value.get("stream"), self.maybe(self.stream), "stream")
         self.names(value)
         self.bounds(value["weights"])
-        self.combinations(value)
+        self.combinations(value["sizes"], value["programs"], "programs")
+        self.streams(value)
 
     def fit(self, value: Any, form: Any, where: str) -> None:
         """Walk the value along its form."""
@@ -102,6 +107,23 @@ class Check:
             "plugin": {"digest": self.digest, "version": str},
             "machine": {"arch": str, "features": [str]},
         }]}, where)  # fmt: skip
+        platforms = value.get("platforms", {})
+        self.fit(platforms, {}, f"{where}.platforms")
+        for name, file in platforms.items():
+            self.file(file, f"{where}.platforms.{name}")
+        for index, entry in enumerate(value["executables"]):
+            self.fit(entry.get("device", ""), str, f"{where}.executables[{index}].device")
+
+    def stream(self, value: Any, where: str) -> None:
+        """A stream is a scan or an iteration."""
+        good = isinstance(value, dict) and len(value) == 1 and set(value) <= {"scan", "iterate"}
+        self.expect(good, where, "a stream: {scan} or {iterate}", value)
+        self.fit(value, {"scan": str} if "scan" in value else {"iterate": {
+            "n": self.maybe(self.whole), "step": [self.program], "done": self.maybe([self.program]),
+        }}, where)  # fmt: skip
+
+    def plugin(self, value: Any, where: str) -> None:
+        self.fit(value, {"platform": str, "version": str, "file": self.file}, where)
 
     def text(self, value: Any, where: str) -> None:
         self.fit(value, {
@@ -186,15 +208,44 @@ class Check:
             end, size = tensor["offset"] + tensor["size"], packs[tensor["pack"]]["size"]
             self.expect(end <= size, f"{where}.offset + size", f"at most {size}", end)
 
-    def combinations(self, value: dict[str, Any]) -> None:
+    def combinations(self, every: dict[str, list[int]], programs: Any, where: str) -> None:
         """There is exactly one program for every combination of sizes."""
+        count = prod(map(len, every.values()))
+        few = count == len(programs) or count <= SHOWN  # else they are not even written out
+        self.expect(few, where, f"{count} programs, one for each combination", len(programs))
         wanted: list[dict[str, int]] = [{}]
-        for name, sizes in value["sizes"].items():
+        for name, sizes in every.items():
             wanted = [{**rest, name: size} for rest in wanted for size in sizes]
-        found = [program["sizes"] for program in value["programs"]]
+        found = [program["sizes"] for program in programs]
         good = len(found) == len(wanted) and all(sizes in found for sizes in wanted)
         expected = f"one program for each of {wanted}"
-        self.expect(good, "programs", expected, found)
+        self.expect(good, where, expected, found)
+
+    def streams(self, value: dict[str, Any]) -> None:
+        """A scan is along the first axis of what it reads and gives; an iteration keeps its type.
+
+        A scan has programs for one step, so that any number of them can be made.
+        """
+        stream = value.get("stream") or {}
+        if "scan" in stream:
+            axis = stream["scan"]
+            both = value["input"], value["output"]
+            pairs = [of["tuple"] for of in both if len(of.get("tuple", ())) == 2]
+            first = [leaf.dims[:1] for _, xs in pairs for leaf in leaves(xs)]
+            rest = [leaf.dims[1:] for _, xs in pairs for leaf in leaves(xs)]
+            rest += [leaf.dims for state, _ in pairs for leaf in leaves(state)]
+            good = len(pairs) == 2 and set(first) == {(axis,)} and pairs[0][0] == pairs[1][0]
+            good = good and not any(axis in dims for dims in rest)
+            self.expect(good, "stream.scan", "the axis of a scan", axis)
+            one = value["sizes"][axis][0]
+            self.expect(one == 1, f"sizes.{axis}", "sizes from 1 on, as it is scanned", one)
+        if "iterate" in stream:
+            same = value["input"] == value["output"]
+            self.expect(same, "output", "the input type, as it is iterated", value["output"])
+            for part in ("step", "done"):
+                if stream["iterate"][part] is not None:
+                    programs, where = stream["iterate"][part], f"stream.iterate.{part}"
+                    self.combinations(value["sizes"], programs, where)
 
     def expect(self, good: bool, where: str, expected: str, found: Any) -> None:
         if not good:

@@ -18,7 +18,9 @@ def modules_after(code: str) -> set[str]:
 
 SERVE = [
     "serve", "serve.bundle", "serve.codec", "serve.handler", "serve.http", "serve.aws",
-    "serve.runtime.engine", "serve.runtime.build", "serve.__main__",
+    "serve.aws_runtime", "serve.connection", "serve.fork", "serve.server", "serve.stream.blocking",
+    "serve.stream.http", "serve.stream.talk", "serve.runtime.engine", "serve.runtime.build",
+    "serve.runtime.topology", "serve.runtime.device", "serve.__main__",
 ]  # fmt: skip
 
 

@@ -11,7 +11,8 @@ import pytest
 from parts import dense, rows
 
 import lamda as lm
-from lamda.compile import program
+import serve
+from lamda.compile import program, targets
 
 f, g, h = dense(4, 8, 0, "f"), dense(8, 2, 1, "g"), dense(8, 3, 2, "h")
 tanh = lm.lift(jnp.tanh)
@@ -135,11 +136,27 @@ def test_several_dimensions_are_padded(tmp_path):
         return (x["v"] * x["mask"]).sum(1)
 
     part = lm.lift(total, input={"v": "float32[b, t]", "mask": "float32[b, t]"})
-    handler = lm.compile(part, batch=(1, 2), t=(2, 8))
+    handler = lm.compile(part, batch=(1, 2), padded="t", t=(2, 8))
     v = rows(5, 3)
     np.testing.assert_allclose(handler({"v": v, "mask": jnp.ones((5, 3))}), v.sum(1), rtol=1e-5)
-    report = lm.bundle(part, tmp_path, batch=(1, 2), t=(2, 8))
+    report = lm.bundle(part, tmp_path, batch=(1, 2), padded="t", t=(2, 8))
     assert report.compiled == 4
+    body = json.dumps({"v": v.tolist(), "mask": [[1] * 3] * 5}).encode()
+    found = json.loads(serve.load(tmp_path)(body))
+    np.testing.assert_allclose(found, v.sum(1), rtol=1e-5)
+
+
+def test_a_mean_is_not_padded_unasked(tmp_path):
+    mean = lm.lift(lambda x: x.mean(1), input="float32[b, t]", name="mean")
+    handler = lm.compile(mean, batch=4, t=(2, 8))
+    lm.bundle(mean, tmp_path, batch=4, t=(2, 8))
+    assert "padded" not in json.loads((tmp_path / "manifest.json").read_bytes())
+    for each in (handler, serve.load(tmp_path)):
+        assert each(b"[[1, 3]]") == b"[2]"
+        with pytest.raises(serve.RequestError, match="expected t to be one of 2, 8 in .* got 3"):
+            each(b"[[1, 3, 2]]")
+    with pytest.raises(lm.SpecError, match="mean has no dimension 'k'; its free dimensions are b"):
+        lm.bundle(mean, tmp_path, t=2, padded=("t", "k"))
 
 
 def test_a_model_without_weights(tmp_path):
@@ -164,7 +181,7 @@ def test_a_model_without_weights(tmp_path):
         (lambda: lm.compile(f, target="abacus"), "target 'abacus' is not known; targets are cpu, "
          "cuda, rocm, tpu"),
         (lambda: lm.bundle(f, "/nowhere", targets=["abacus"]), "target 'abacus' is not known; "
-         "targets are cpu"),
+         f"targets are {', '.join(targets.names())}"),
         (lambda: lm.compile(f, tokenizer=b"{}"), "tokenizer= needs an input of two leaves of "
          "integers [batch, length], called 'ids' and 'mask' (or one called 'ids'); f takes "
          "float32[b, 4]"),

@@ -48,7 +48,7 @@ def flip(directory: Path) -> Path:
 @pytest.mark.parametrize("way", ["executable", "jax"])
 def test_a_flipped_bit_in_the_weights_is_found_when_loading(tmp_path, way, monkeypatch):
     if way == "jax":
-        monkeypatch.setattr("serve.runtime.plugins.find", lambda explicit=None: None)
+        monkeypatch.setattr("serve.runtime.plugins.KNOWN", {})
     lm.bundle(model, tmp_path, batch=1)
     handler = serve.load(tmp_path)
     assert handler.engine.way == way
@@ -84,6 +84,7 @@ def test_weights_are_hashed_once(tmp_path, monkeypatch):
     for pack in packs:
         memory[pack][-1] = "sha256:" + "0" * 64
     (tmp_path / "cache" / "digests.json").write_text(json.dumps(memory))
+    monkeypatch.setattr("serve.runtime.digests._seen", {})  # as in another process
     with pytest.raises(BundleError, match="found sha256:000"):  # believed, not read
         serve.load(tmp_path / "bundle")
     monkeypatch.setenv("LAMDA_CACHE", "/proc/nowhere")

@@ -4,7 +4,7 @@ import argparse
 import inspect
 import os
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lamda.cli.arguments import Command, numbers_of, size_of, store_of, tell
 
@@ -23,6 +23,23 @@ def add(command: Command, in_store: Command) -> None:
     bundle.add_argument(
         "--size", type=size_of, action="append", default=[], metavar="NAME=N,N",
         help="sizes of a named dimension; may be given again",
+    )  # fmt: skip
+    bundle.add_argument(
+        "--padded", action="append", default=[], metavar="NAME",
+        help="a dimension along which zeros after the values change nothing; may be given again",
+    )  # fmt: skip
+    bundle.add_argument(
+        "--target", action="append", metavar="NAME",
+        help="a machine to compile for: cpu (default), cpu:native, cuda:h100, tpu:v5e, ...; "
+        "may be given again, the preferred one first",
+    )  # fmt: skip
+    bundle.add_argument("--plugin", action="store_true", help="put the plugins into the bundle")
+    bundle.add_argument(
+        "--tune", action="store_true", help="try flags of the compiler, and keep the fastest"
+    )
+    bundle.add_argument(
+        "--limit", metavar="PLATFORM",
+        help="refuse what is too large for a platform: aws-lambda-zip, ...",
     )  # fmt: skip
     bundle.add_argument("--tokenizer", metavar="FILE", help="a tokenizer.json: text goes in")
     bundle.add_argument(
@@ -62,6 +79,7 @@ def _add_required(parser: argparse.ArgumentParser) -> None:
 
 def _bundle(chosen: argparse.Namespace) -> None:
     from lamda.compile import bundle
+    from lamda.compile.bundle import TARGETS
 
     sizes = dict(chosen.size)
     for name in sizes.keys() & inspect.signature(bundle).parameters.keys():
@@ -73,8 +91,13 @@ def _bundle(chosen: argparse.Namespace) -> None:
         store_of(chosen).get(chosen.ref),
         chosen.directory,
         name=chosen.ref,
+        targets=chosen.target or TARGETS,
         batch=chosen.batch,
         tokenizer=chosen.tokenizer,
+        padded=chosen.padded,
+        plugin=chosen.plugin,
+        tune=chosen.tune,
+        limit=chosen.limit,
         sign=chosen.sign,
         **sizes,
     )
@@ -82,7 +105,26 @@ def _bundle(chosen: argparse.Namespace) -> None:
         f"{report.directory}: {report.address}, {report.compiled} compiled, "
         f"{report.added:,} bytes added"
     )
-    tell(chosen, report._asdict() | {"directory": str(report.directory)}, [text])
+    tell(chosen, _plain(report), [text, *map(_told, report.tuned)])
+
+
+def _plain(value: Any) -> Any:
+    """A report as JSON values: what has names as an object."""
+    if hasattr(value, "_asdict"):
+        return _plain(value._asdict())
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, os.PathLike) else value
+
+
+def _told(tuned: Any) -> str:
+    """What tuning found, in a line."""
+    at = " ".join(f"{name}={size}" for name, size in tuned.sizes.items())
+    flags = " ".join(f"--{name}={value}" for name, value in tuned.flags.items()) or "no flags"
+    gained = f", {tuned.gained:.0%} of the time saved" if tuned.flags and tuned.tries else ""
+    return f"{tuned.target} {at}: {tuned.note or flags + gained}"
 
 
 def _serve(chosen: argparse.Namespace) -> NoReturn:

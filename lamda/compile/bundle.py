@@ -5,21 +5,21 @@ programs and executables there: it compiles nothing and writes the tensors that 
 """
 
 import hashlib
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lamda import errors
-from lamda.compile import manifest, program, signing
-from lamda.compile.sizes import Given, combinations, resolve
+from lamda.compile import limits, manifest, packs, program, signing, stream
+from lamda.compile.executables import Executables
+from lamda.compile.files import File, Files
+from lamda.compile.limits import Size
+from lamda.compile.sizes import Given, combinations, promised
+from lamda.compile.targets import Target, target
+from lamda.compile.tune import Tuned, Tuner
 from lamda.model import Model
 from lamda.store.files import write_file
-from lamda.tensor import ALIGNMENT, Tensor
-from serve.runtime import build, digests, machine, plugins
 
 TARGETS = ("cpu",)
-File = dict[str, Any]
 
 
 class Report(NamedTuple):
@@ -27,10 +27,17 @@ class Report(NamedTuple):
 
     directory: Path
     address: str
+    """That of the model."""
+    bundle: str
+    """That of the bundle: of all that is in it but the bytes of executables, which vary."""
     compiled: int
     """Executables that were compiled now; what was there already is not compiled again."""
     added: int
     """Bytes of the files that were written now."""
+    size: Size
+    """Bytes of the deployed function: runtime, plugin and model."""
+    tuned: tuple[Tuned, ...] = ()
+    """What tuning found, for each program and target."""
 
 
 def bundle(
@@ -40,17 +47,32 @@ def bundle(
     name: str | None = None,
     targets: Sequence[str] = TARGETS,
     batch: Given = None,
+    padded: str | Sequence[str] = (),
     tokenizer: str | Path | bytes | None = None,
     roll: bool | None = None,
+    plugin: bool = False,
+    tune: bool = False,
+    limit: str | None = None,
     sign: str | Path | Sequence[str | Path] = (),
     **sizes: Given,
 ) -> Report:
     """``serve.load(directory)`` of what this writes answers as the model does.
 
-    Sizes and ``roll`` are given as to :func:`compile`. With ``tokenizer``, a ``tokenizer.json``,
-    requests may be text; it travels as data. An executable needs a PJRT plugin for its target;
-    where there is none, the bundle holds the portable program alone, and is compiled where it is
-    loaded. ``sign`` is a private key, a PEM file, or several: what signs the manifest.
+    Sizes, ``padded`` and ``roll`` are given as to :func:`compile`. ``targets`` are the names of
+    machines (:mod:`lamda.compile.targets`), the preferred ones first; ``"cpu"`` is any x86-64
+    processor with AVX2. An executable needs a PJRT plugin for its target, though not the device;
+    without one for the CPU the bundle holds the portable program alone, and is compiled where it
+    is loaded. With ``plugin=True`` the plugins travel in the bundle.
+
+    With ``tune=True`` some flags of the compiler are tried on this machine, for each program and
+    each CPU target that it can run, and the fastest are kept of those whose answers are within 16
+    ulps, of the dtype and of the largest number of each output, of the answers without flags
+    (:mod:`lamda.compile.tune`). That takes seconds to minutes, and its choice may differ from time
+    to time; a successor in the same directory keeps it.
+
+    With ``tokenizer``, a ``tokenizer.json``, requests may be text; it travels as data. ``limit``
+    names a platform whose limit of size the deployed function must keep, ``"aws-lambda-zip"`` for
+    one. ``sign`` is a private key, a PEM file, or several: what signs the manifest.
 
     >>> import lamda as lm, serve, tempfile
     >>> directory = tempfile.mkdtemp()
@@ -58,141 +80,100 @@ def bundle(
     >>> serve.load(directory)(b"[1, 2.5]")
     b'[2,3.5]'
 
+    A model that is one ``scan`` along a named axis, or one ``iterate``, streams its results as they
+    come; programs for one element are made of a scan beside those of the sizes that were given.
+
     Written into a directory that holds another version, the new one takes its place in one step;
     processes that serve the old one keep their files.
 
     Raises SpecError, OpenError; ``serve.errors.PluginError`` where a program does not compile.
     """
-    unknown = [t for t in targets if t not in TARGETS]
-    if unknown:
-        known = ", ".join(TARGETS)
-        raise errors.SpecError(errors.UNKNOWN_TARGET.format(given=unknown[0], known=known))
-    numbers = resolve(model, batch, sizes)
-    writer = _Writer(Path(directory))
+    chosen = [target(each) for each in targets]
+    streamed = stream.find(model)
+    numbers = stream.resolve(model, streamed, batch, sizes)
+    files = Files(Path(directory))
     text = None
     if tokenizer is not None:
         data = tokenizer if isinstance(tokenizer, bytes) else Path(tokenizer).read_bytes()
-        text = manifest.text(model, writer.file("files", [data]), numbers, None)
+        text = manifest.text(model, files.add("files", [data]), numbers, None)
     entries = manifest.describe(model, name or str(model), numbers, text)
+    if names := promised(model, padded, numbers):
+        entries["padded"] = names
     whole = program.of(model, roll)
-    entries["weights"] = _weights(whole, writer)
-    entries["programs"] = [
-        _program(whole, chosen, writer, bool(targets)) for chosen in combinations(numbers)
-    ]
-    data = _canonical(entries)
+    entries["weights"] = packs.weights(whole, files)
+    executables = Executables(files)
+    with Tuner(executables, whole) as tuner:
+        entry = tuner.entry if tune else tuner.untuned
+
+        def programs(of: program.Program) -> list[dict[str, Any]]:
+            return [_program(of.at(each), files, entry, chosen) for each in combinations(numbers)]
+
+        entries["programs"] = programs(whole)
+        if streamed is not None:
+            entries["stream"] = stream.entry(streamed, whole, programs)
+    own = files.size
+    if plugin:
+        entries["plugins"] = _carried(files, executables, entries["programs"])
+    address = f"sha256:{hashlib.sha256(manifest.canonical(manifest.inputs(entries))).hexdigest()}"
+    data = manifest.canonical({**entries, "bundle": address})
+    libraries = [Path(found.path).stat().st_size for found in executables.plugins.values()]
+    size = Size(limits.runtime(texts=text is not None), sum(libraries), own + len(data))
+    if limit is not None:
+        limits.require(size, limit)
+    files.write()
     if keys := [sign] if isinstance(sign, str | Path) else sign:
-        signing.write(writer.root, data, keys, model.receipt)
-    write_file(writer.root / "manifest.json", data)
-    return Report(writer.root, model.address, writer.compiled, writer.added)
-
-
-class _Writer:
-    """Files of a bundle, each written once; and what the bundle held before."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.added = 0
-        self.compiled = 0
-        self.before = {p["stablehlo"]["digest"]: p["executables"] for p in _programs(root)}
-
-    def file(self, folder: str, chunks: Iterable[bytes | memoryview], suffix: str = "") -> File:
-        """The FILE of these bytes."""
-        parts = list(chunks)
-        sha = hashlib.sha256()
-        for part in parts:
-            sha.update(part)
-        digest, size = sha.hexdigest(), sum(len(part) for part in parts)
-        path = self.root / folder / f"{digest}{suffix}"
-        if not _whole(path, f"sha256:{digest}"):
-            write_file(path, parts)
-            self.added += size
-        return {
-            "path": f"{folder}/{path.name}",
-            "digest": f"sha256:{digest}",
-            "size": size,
-        }
-
-
-def _programs(root: Path) -> list[dict[str, Any]]:
-    """The programs of the bundle that is there, if one is."""
-    try:
-        return json.loads((root / "manifest.json").read_bytes())["programs"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return []
-
-
-def _weights(whole: program.Program, writer: _Writer) -> dict[str, Any]:
-    """Two packs, of what is frozen and what is trained, so that a successor rewrites one.
-
-    The tensors of a rolled run lie side by side: stacked, they are one view of the file.
-    """
-    packs: dict[bool, list[bytes | memoryview]] = {}
-    ends = {False: 0, True: 0}
-    placed = []
-    for argument in whole.arguments:
-        trained, size = argument.trained, sum(tensor.nbytes for tensor in argument.tensors)
-        offset = ends[trained] + -ends[trained] % ALIGNMENT
-        chunks = packs.setdefault(trained, [])
-        chunks.append(bytes(offset - ends[trained]))
-        chunks += map(_numbers, argument.tensors)
-        ends[trained] = offset + size
-        placed.append((trained, offset, size, argument.type))
-    order = sorted(packs)
-    return {
-        "packs": [writer.file("weights", packs[trained], ".bin") for trained in order],
-        "tensors": [
-            {
-                "dtype": type.dtype,
-                "shape": list(type.shape),
-                "pack": order.index(trained),
-                "offset": offset,
-                "size": size,
-            }
-            for trained, offset, size, type in placed
-        ],
-    }
-
-
-def _numbers(tensor: Tensor) -> bytes | memoryview:
-    """The bytes of a tensor without its header."""
-    _, *numbers = tensor.chunks()
-    return numbers[0] if numbers else b""
+        signing.write(files.root, data, keys, model.receipt)
+    write_file(files.root / "manifest.json", data)
+    return Report(
+        files.root, model.address, address, executables.built, files.added, size, tuple(tuner.found)
+    )
 
 
 def _program(
-    whole: program.Program, sizes: dict[str, int], writer: _Writer, executable: bool
+    structure: program.Structure,
+    files: Files,
+    entry: Callable[..., dict[str, Any] | None],
+    targets: Sequence[Target],
 ) -> dict[str, Any]:
-    code = program.stablehlo(whole.at(sizes))
-    file = writer.file("programs", [code], ".mlir")
-    plugin = plugins.find() if executable else None
-    executables = []
-    if plugin is not None:
-        kept = [e for e in writer.before.get(file["digest"], ()) if _fits(e, plugin, writer.root)]
-        executables = kept[:1] or [_compile(code, plugin, writer)]
-    return {"sizes": sizes, "stablehlo": file, "executables": executables}
+    """The PROGRAM of a structure; ``entry`` makes the EXECUTABLE for a target.
+
+    It is exported for the CPU, and again for each platform where that is another program.
+    """
+
+    def exported(platform: str) -> tuple[bytes, File]:
+        code = program.stablehlo(structure, platform)
+        return code, files.add("programs", [code], ".mlir")
+
+    _, portable = exported("cpu")
+    others: dict[str, File] = {}
+    made = []
+    for each in targets:
+        code, file = exported(each.platform)
+        if file != portable:
+            others[each.platform] = file
+        made.append(entry(code, file, structure, each))
+    return {
+        "sizes": dict(structure.sizes),
+        "stablehlo": portable,
+        "executables": [entry for entry in made if entry is not None],
+        **({"platforms": others} if others else {}),
+    }
 
 
-def _fits(entry: dict[str, Any], plugin: plugins.Plugin, root: Path) -> bool:
-    """Whether an executable of the bundle is for this plugin and this machine, and still there."""
-    here = machine.here()
-    same = entry["machine"] == {"arch": here.arch, "features": list(here.features)}
-    there = _whole(root / entry["file"]["path"], entry["file"]["digest"])
-    return same and there and entry["plugin"]["digest"] == plugin.digest
-
-
-def _whole(path: Path, digest: str) -> bool:
-    """Whether a file is there and undamaged; it is not read where that is known."""
-    return path.exists() and digests.digest(str(path.resolve())) == digest
-
-
-def _compile(code: bytes, plugin: plugins.Plugin, writer: _Writer) -> dict[str, Any]:
-    built = build.compile_program(code, plugin)
-    writer.compiled += 1
-    file = writer.file("executables", [built.executable], ".pjrt")
-    return {"file": file, **built.entry}
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+def _carried(
+    files: Files, executables: Executables, programs: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The plugins of the executables, as files of the bundle."""
+    versions = {
+        entry["platform"]: entry["plugin"]["version"]
+        for one in programs
+        for entry in one["executables"]
+    }
+    return [
+        {
+            "platform": platform,
+            "version": version,
+            "file": files.copy("plugins", Path(executables.plugins[platform].path), ".so"),
+        }
+        for platform, version in versions.items()
+    ]

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from lamda import check, errors, types
-from lamda.compile import manifest, program
-from lamda.compile.sizes import Given, combinations, resolve
+from lamda.compile import manifest, program, stream
+from lamda.compile.sizes import Given, combinations, promised
 from lamda.model import Model
 from serve.arrays import Array
 from serve.handler import Handler as ServeHandler
@@ -20,7 +20,8 @@ TARGETS = ("cpu", "cuda", "rocm", "tpu")
 class Handler:
     """A compiled model: ``handler(x)`` for arrays, ``handler(body, content_type)`` for requests.
 
-    Requests of any size are padded to the next size that is compiled, and cut back.
+    Requests are padded to the next size that is compiled, and cut back: along the batch, and where
+    that was said to change nothing.
     """
 
     def __init__(self, model: Model, description: "Description", engine: "Engine") -> None:
@@ -61,8 +62,10 @@ class Description:
         self.batch: str | None = entries["batch"]
         self.sizes: dict[str, list[int]] = entries["sizes"]
         self.text: dict[str, Any] | None = entries["text"]
+        self.padded: list[str] = entries["padded"]
         self.example: Any = entries["example"]
         self.programs: list[dict[str, Any]] = entries["programs"]
+        self.stream: dict[str, Any] | None = entries.get("stream")
         self._files = files
 
     def content(self, file: dict[str, Any]) -> bytes:
@@ -104,6 +107,7 @@ def compile(
     *,
     batch: Given = None,
     target: str = "cpu",
+    padded: str | Sequence[str] = (),
     tokenizer: str | Path | bytes | None = None,
     roll: bool | None = None,
     **sizes: Given,
@@ -111,11 +115,13 @@ def compile(
     """``compile(m)(x)`` is ``m(x)``, ahead of time: one executable for each combination of sizes.
 
     ``batch`` are the sizes of the batch dimension, 1 if not said; every other free dimension is
-    given by its name: ``compile(encoder, batch=(1, 8, 32), t=128)``. ``target`` is ``"cpu"``,
-    ``"cuda"``, ``"rocm"`` or ``"tpu"``. With ``tokenizer``, the path or bytes of a
-    ``tokenizer.json``, requests may be text. Runs of six and more blocks of one structure become
-    one scanned body, which compiles faster; ``roll=False`` writes every block out, ``roll=True``
-    rolls from two blocks on.
+    given by its name: ``compile(encoder, batch=(1, 8, 32), t=128)``. A request may have any batch,
+    and those sizes of the others: ``padded="t"`` says that zeros after the values change nothing
+    along ``t``, so that any smaller size is taken too. Texts with a mask need not say so.
+    ``target`` is ``"cpu"``, ``"cuda"``, ``"rocm"`` or ``"tpu"``. With ``tokenizer``, the path or
+    bytes of a ``tokenizer.json``, requests may be text. Runs of six and more blocks of one
+    structure become one scanned body, which compiles faster; ``roll=False`` writes every block
+    out, ``roll=True`` rolls from two blocks on.
 
     >>> import jax.numpy as jnp, lamda as lm
     >>> double = lm.lift(lambda x: x * 2, input="float32[b, 2]", name="double")
@@ -125,7 +131,8 @@ def compile(
 
     Raises SpecError for sizes that are missing or unknown, OpenError for an open model.
     """
-    numbers = resolve(model, batch, sizes)
+    streamed = stream.find(model)
+    numbers = stream.resolve(model, streamed, batch, sizes)
     files: dict[str, bytes] = {}
     text = None
     if tokenizer is not None:
@@ -136,6 +143,9 @@ def compile(
     chosen = combinations(numbers)
     entries = manifest.describe(model, str(model), numbers, text)
     entries["programs"] = [{"sizes": s} for s in chosen]
+    entries["padded"] = promised(model, padded, numbers)
+    if streamed is not None and streamed.axis is not None:
+        entries["stream"] = {"scan": streamed.axis}
     description = Description(entries, files, model.require_input())
     return Handler(model, description, Engine(model, chosen, target, roll))
 

@@ -1,5 +1,6 @@
 """Manifests: what docs/bundle.md says of a model, apart from the files."""
 
+import json
 from importlib.metadata import version
 from typing import Any
 
@@ -32,6 +33,30 @@ def describe(model: Model, name: str, sizes: Sizes, text: dict[str, Any] | None)
         "text": text,
         "provenance": {p: version(p) for p in ("jax", "jaxlib")},
     }
+
+
+def canonical(value: Any) -> bytes:
+    """Canonical JSON: one value, one text."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def inputs(entries: dict[str, Any]) -> dict[str, Any]:
+    """A manifest without what varies from build to build: the bytes of executables."""
+    keyed = {**entries, "programs": _keyed(entries["programs"])}
+    loop = entries.get("stream", {}).get("iterate")
+    if loop is not None:
+        parts = {part: loop[part] and _keyed(loop[part]) for part in ("step", "done")}
+        keyed["stream"] = {"iterate": loop | parts}
+    return keyed
+
+
+def _keyed(programs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {**program, "executables": [entry["key"] for entry in program["executables"]]}
+        for program in programs
+    ]
 
 
 def example(input: Type, sizes: Sizes) -> Any:

@@ -51,6 +51,20 @@ def resolve(model: Model, batch: Given, sizes: Mapping[str, Given]) -> Sizes:
     return {name: _ascending(name, given[name]) for name in free}
 
 
+def promised(model: Model, names: str | Sequence[str], sizes: Sizes) -> list[str]:
+    """The dimensions along which padding with zeros changes nothing, as the caller says.
+
+    Raises SpecError for one that the input does not have.
+    """
+    chosen = sorted({names} if isinstance(names, str) else {*names})
+    for name in chosen:
+        if name not in sizes:
+            free = ", ".join(sizes) or "none"
+            text = errors.UNKNOWN_SIZES.format(name=model, given=name, free=free)
+            raise errors.SpecError(text)
+    return chosen
+
+
 def _ascending(dim: str, given: Given) -> list[int]:
     numbers = [given] if isinstance(given, int) else list(given or ())
     if not numbers or any(type(n) is not int or n < 1 for n in numbers):

@@ -47,7 +47,11 @@ FUNCTIONS = {
         "client *data type dims num_dims byte_strides num_byte_strides host_buffer_semantics "
         "device memory device_layout done_with_host_buffer buffer",
     ),
+    "DeviceDescription_Kind": (26, "device_description device_kind device_kind_size"),
+    "Device_GetDescription": (29, "device device_description"),
     "Executable_Destroy": (40, "executable"),
+    "Executable_SizeOfGeneratedCodeInBytes": (45, "executable size_in_bytes"),
+    "Executable_GetCostAnalysis": (46, "executable num_properties properties"),
     "Executable_Serialize": (
         49,
         "executable serialized_bytes serialized_bytes_size serialized_executable "
@@ -69,8 +73,33 @@ FUNCTIONS = {
     "Buffer_Destroy": (58, "buffer"),
     "Buffer_ToHostBuffer": (70, "src host_layout dst dst_size event"),
     "Buffer_OpaqueDeviceMemoryDataPointer": (76, "buffer device_memory_ptr"),
+    "TopologyDescription_Create": (
+        82,
+        "*topology_name topology_name_size create_options num_options topology",
+    ),
+    "TopologyDescription_Destroy": (83, "topology"),
+    "TopologyDescription_PlatformName": (84, "topology platform_name platform_name_size"),
+    "TopologyDescription_GetDeviceDescriptions": (86, "topology descriptions num_descriptions"),
+    "TopologyDescription_Serialize": (
+        87,
+        "topology serialized_bytes serialized_bytes_size serialized_topology "
+        "serialized_topology_deleter",
+    ),
+    "Compile": (89, "topology program *compile_options compile_options_size client executable"),
     "Executable_OutputElementTypes": (90, "executable output_types num_output_types"),
     "Executable_OutputDimensions": (91, "executable num_outputs dims dim_sizes"),
+    "Client_TopologyDescription": (95, "client topology"),
+    "Executable_GetCompiledMemoryStats": (
+        96,
+        "executable generated_code_size_in_bytes argument_size_in_bytes output_size_in_bytes "
+        "alias_size_in_bytes temp_size_in_bytes host_generated_code_size_in_bytes "
+        "host_argument_size_in_bytes host_output_size_in_bytes host_alias_size_in_bytes "
+        "host_temp_size_in_bytes peak_memory_in_bytes total_size_in_bytes",
+    ),
+    "TopologyDescription_Deserialize": (
+        114,
+        "*serialized_topology serialized_topology_size topology",
+    ),
 }
 
 # Structs that are not the arguments of a function.
@@ -83,6 +112,7 @@ STRUCTS = {
         "use_major_to_minor_data_layout_for_callbacks hlo_output_callbacks "
         "num_hlo_output_callbacks"
     ),
+    "NamedValue": "*name name_size type *value value_size",
 }
 
 # enum PJRT_Buffer_Type, the part of it that a bundle may hold
@@ -132,7 +162,7 @@ def _layout(name: str, fields: str) -> type[ctypes.Structure]:
 class Api:
     """The functions of one plugin."""
 
-    __slots__ = ("_entries", "_library", "path", "version")
+    __slots__ = ("_count", "_entries", "_library", "path", "version")
 
     def __init__(self, path: str) -> None:
         """Load the shared library at `path` and initialise the plugin in it.
@@ -149,6 +179,9 @@ class Api:
             raise PluginError(text) from None
         get.restype = ctypes.c_void_p
         base = get()
+        if not base:
+            text = errors.PLUGIN_UNLOADABLE.format(path=path, reason="GetPjrtApi gave nothing")
+            raise PluginError(text)
         major = ctypes.c_int.from_address(base + MAJOR_OFFSET).value
         minor = ctypes.c_int.from_address(base + MINOR_OFFSET).value
         self.version = f"{major}.{minor}"
@@ -156,13 +189,24 @@ class Api:
             raise PluginError(
                 errors.PLUGIN_OTHER_ABI.format(path=path, version=self.version, oldest=OLDEST_MINOR)
             )
-        count = 1 + max(slot for slot, _ in FUNCTIONS.values())
-        self._entries = (Word * count).from_address(base + SLOTS_OFFSET)
+        self._count = (Word.from_address(base).value - SLOTS_OFFSET) // ctypes.sizeof(Word)
+        self._entries = (Word * self._count).from_address(base + SLOTS_OFFSET)
         self.call("Plugin_Initialize")
 
     def entry(self, name: str) -> Callable[[int], int | None]:
-        """The C function: takes the address of its struct, returns an error or None."""
-        return _function(self._entries[FUNCTIONS[name][0]])
+        """The C function: takes the address of its struct, returns an error or None.
+
+        Raises:
+            PluginError: the plugin is of a version that has no such function.
+        """
+        slot = FUNCTIONS[name][0]
+        if slot >= self._count or not self._entries[slot]:
+            raise PluginError(
+                errors.PLUGIN_LACKS.format(
+                    path=self.path, version=self.version, function=f"PJRT_{name}"
+                )
+            )
+        return _function(self._entries[slot])
 
     def call(self, name: str, **fields: Any) -> Any:
         """Call a function with these fields, and return its struct with the results in it.
@@ -190,6 +234,19 @@ class Api:
         raise PluginError(
             errors.PLUGIN_FAILED.format(function=f"PJRT_{name}", path=self.path, message=message)
         )
+
+
+def program(stablehlo: bytes) -> Any:
+    """The struct of a StableHLO program, which keeps its bytes alive."""
+    made = struct("Program")
+    made.code, made.code_size = stablehlo, len(stablehlo)
+    made.format, made.format_size = b"mlir", 4
+    return made
+
+
+def free(deleter: int, owner: int) -> None:
+    """Let go of what a plugin made, by the deleter that it gave."""
+    _procedure(deleter)(owner)
 
 
 def text(address: int, size: int) -> str:

@@ -1,111 +1,97 @@
-"""Compile a program for this machine, in a process of its own.
+"""Compile a program for a target, which may be another machine, in a process of its own.
 
-    python -m serve.runtime.build PLUGIN IN.mlir OUT.pjrt
+    python -m serve.runtime.build JOB.json
 
-So the XLA of the plugin and the XLA of jaxlib never share a process, and a compiler that dies is
-an exception. The command prints one line of JSON: `{"platform": "cpu", "version": "0.115"}`.
+It prints one line of JSON: what the plugin says of the executable.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
 from serve import errors
 from serve.errors import PluginError
-from serve.runtime import machine
+from serve.runtime import apart, options, topology
+from serve.runtime.api import Api
 from serve.runtime.client import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from serve.runtime.plugins import Plugin
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
 
 class Built:
-    """An executable, and its EXECUTABLE object for the manifest, all but the key `file`."""
+    """An executable, and what the plugin says of it."""
 
-    __slots__ = ("entry", "executable")
+    __slots__ = ("executable", "said")
 
-    def __init__(self, executable: bytes, entry: dict[str, Any]) -> None:
+    def __init__(self, executable: bytes, said: dict[str, Any]) -> None:
         self.executable = executable
-        self.entry = entry
+        self.said = said
 
 
-def compile_program(stablehlo: bytes, plugin: Plugin) -> Built:
-    """The executable of a StableHLO program for `plugin` and this machine.
+def compile_program(
+    stablehlo: bytes,
+    plugin: Plugin,
+    *,
+    processor: Mapping[str, str] | None = None,
+    topology: tuple[str, Mapping[str, str]] | None = None,
+    flags: Mapping[str, str] | None = None,
+) -> Built:
+    """The executable of a StableHLO program for `plugin`, by default for this machine.
+
+    `processor` is another processor of this architecture (`topology.retargeted`), `topology` the
+    name and options of devices that need not be here, `flags` those of XLA_FLAGS without `--`.
+    What is said of it: `platform`, PJRT `version`, `device` and `cost`.
 
     Executables are not deterministic: two builds of one program differ in their bytes.
 
     Raises:
-        PluginError: the plugin can not be loaded, refuses the program, or dies.
+        PluginError: the plugin can not be loaded, refuses the program or the target, or dies.
     """
-    from subprocess import run
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory(prefix="lamda-build-") as folder:
-        source, target = os.path.join(folder, "in.mlir"), os.path.join(folder, "out.pjrt")
+        source, made = os.path.join(folder, "in.mlir"), os.path.join(folder, "out.pjrt")
         with open(source, "wb") as file:
             file.write(stablehlo)
-        command = [sys.executable, "-m", "serve.runtime.build", plugin.path, source, target]
-        done = run(command, capture_output=True, text=True, env=_environment(), check=False)
-        said = _said(done.stdout)
-        if done.returncode != 0 or "version" not in said:
-            reason = said.get("error") or _died(done.returncode, done.stderr)
-            raise PluginError(errors.BUILD_FAILED.format(path=plugin.path, reason=reason))
-        with open(target, "rb") as file:
-            return Built(file.read(), _entry(said, plugin))
+        said = apart.ask("serve.runtime.build", folder, {
+            "plugin": plugin.path, "stablehlo": source, "executable": made,
+            "processor": processor, "topology": topology, "flags": flags or {},
+        })  # fmt: skip
+        if "error" in said:
+            raise PluginError(errors.BUILD_FAILED.format(path=plugin.path, reason=said["error"]))
+        with open(made, "rb") as file:
+            return Built(file.read(), said)
 
 
-def _entry(said: dict[str, str], plugin: Plugin) -> dict[str, Any]:
-    here = machine.here()
+def _compiled(job: dict[str, Any]) -> dict[str, Any]:
+    with open(job["stablehlo"], "rb") as file:
+        stablehlo = file.read()
+    flags = options.encode(job["flags"])
+    if job["topology"]:
+        api = Api(job["plugin"])
+        chosen = topology.named(api, *job["topology"])
+        executable = chosen.compile(stablehlo, flags)
+    else:
+        client = Client(job["plugin"])
+        api, chosen = client.api, topology.own(client)
+        if job["processor"]:
+            chosen = topology.retargeted(client, job["processor"])
+            executable = chosen.compile(stablehlo, flags)
+        else:
+            executable = client.executable(client.compile(stablehlo, flags))
+    with open(job["executable"], "wb") as file:
+        file.write(executable.serialise())
     return {
-        "target": f"{said['platform']}:native",
-        "platform": said["platform"],
-        "plugin": {"digest": plugin.digest, "version": said["version"]},
-        "machine": {"arch": here.arch, "features": here.features},
-    }
-
-
-def _environment() -> dict[str, str]:
-    """The child finds this serve, whatever else is on the path."""
-    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
-    paths = [ROOT, environment.get("PYTHONPATH", "")]
-    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-
-
-def _said(line: str) -> dict[str, str]:
-    try:
-        return dict(json.loads(line))
-    except ValueError:
-        return {}
-
-
-def _died(code: int, stderr: str) -> str:
-    how = f"the compiler died of signal {-code}" if code < 0 else f"the compiler ended with {code}"
-    return f"{how}: {stderr.strip()[-500:]}"
-
-
-def main(arguments: list[str]) -> int:
-    """Compile as the command line says; 0, or 1 after printing `{"error": ...}`."""
-    plugin, source, target = arguments
-    try:
-        client = Client(plugin)
-        with open(source, "rb") as file:
-            loaded = client.compile(file.read())
-        executable = client.serialise(loaded)
-    except PluginError as error:
-        print(json.dumps({"error": str(error)}))
-        return 1
-    with open(target, "wb") as file:
-        file.write(executable)
-    print(json.dumps({"platform": client.platform, "version": client.api.version}))
-    return 0
+        "platform": chosen.platform, "version": api.version, "device": chosen.kind,
+        "cost": executable.cost(),
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(apart.answer(_compiled, sys.argv[1]))

@@ -13,36 +13,66 @@ from _thread import allocate_lock
 from serve import errors
 from serve.errors import PluginError, RequestError, ServeError
 from serve.manifest import nbytes
-from serve.runtime import plugins
+from serve.runtime import digests, elf, limits, plugins
+from serve.runtime.client import Client
 from serve.runtime.native import Native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from serve.bundle import Bundle
     from serve.runtime.fallback import Fallback, FallbackProgram
+    from serve.runtime.plugins import Plugin
     from serve.runtime.program import Program, Spec
+
+PASSED_OVER = "Passed over {path}: {reason}"
+PREFERRED = "The bundle is for {platform} first, and no plugin for it was found."
 
 
 def open(bundle: Bundle, plugin: str | None = None) -> Engine:
     """`open(bundle)(index, inputs)` is `bundle.programs[index]` on those inputs.
 
-    `plugin` is the path of a PJRT plugin; without it `serve.runtime.plugins.find` looks for one.
+    `plugin` is the path of a PJRT plugin; else $LAMDA_PJRT_PLUGIN is one; else the bundle has one,
+    or a known package is installed, for a platform of its executables or for the CPU. Of those
+    that were not named, one that finds no device here is passed over, and a note says so.
 
     Raises:
-        PluginError: nothing here can run a program, or the plugin can not be loaded.
+        PluginError: nothing here can run a program, or the plugin that was named can not.
         BundleError: a weights file is not what the manifest says.
     """
-    found = plugins.find(plugin)
-    if found is not None:
-        return Engine(bundle, Native(bundle, found))
+    chosen = plugins.named(plugin)
+    if chosen is not None:
+        limits.check(chosen.path)
+        elf.check(chosen.path)
+        return Engine(bundle, Native(bundle, chosen, Client(chosen.path)))
+    notes: list[str] = []
+    for found in _found(bundle):
+        limits.check(found.path)  # not passed over: any other way takes more
+        try:
+            elf.check(found.path)
+            client = Client(found.path)
+        except PluginError as reason:
+            notes.append(PASSED_OVER.format(path=found.path, reason=reason))
+        else:
+            first = bundle.platforms[0]
+            if client.platform != first and not notes:
+                notes.append(PREFERRED.format(platform=first))
+            return Engine(bundle, Native(bundle, found, client, notes))
     from serve.runtime import fallback
 
     if fallback.available():
-        return Engine(bundle, fallback.Fallback(bundle))
-    known = " or ".join(plugins.KNOWN)
-    raise PluginError(errors.NO_PLUGIN.format(name=bundle.name, known=known))
+        return Engine(bundle, fallback.Fallback(bundle, notes))
+    known = " or ".join(path for name in bundle.platforms for path in plugins.KNOWN.get(name, ()))
+    text = errors.NO_PLUGIN.format(name=bundle.name, known=known)
+    raise PluginError(" ".join([text, *notes]))
+
+
+def _found(bundle: Bundle) -> Iterator[Plugin]:
+    """The plugins in the bundle, then those that are installed."""
+    for carried in bundle.plugins:
+        yield plugins.Plugin(digests.checked(bundle, carried["file"]), carried["file"]["digest"])
+    yield from plugins.installed(bundle.platforms)
 
 
 class Engine:
@@ -69,6 +99,11 @@ class Engine:
     def why(self) -> str:
         """Why it is that way, in a sentence."""
         return self._runner.why
+
+    @property
+    def plugin(self) -> str | None:
+        """The path of the plugin, where one runs the bundle."""
+        return self._runner.plugin.path if isinstance(self._runner, Native) else None
 
     @property
     def notes(self) -> list[str]:

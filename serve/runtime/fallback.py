@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-from serve.runtime import digests
+from serve import errors
+from serve.errors import PluginError
+from serve.runtime import agree, cache, digests
 from serve.runtime.native import FLAGS
 from serve.runtime.program import Spec
 
@@ -28,33 +30,49 @@ def available() -> bool:
 class Fallback:
     """A bundle in jax's own client for the CPU."""
 
-    __slots__ = ("_bundle", "_client", "_device", "notes", "way", "weights", "why")
+    __slots__ = ("_bundle", "_client", "_device", "_version", "notes", "way", "weights", "why")
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, notes: Sequence[str] = ()) -> None:
         flags = os.environ.pop("XLA_FLAGS", None)
         try:
             import jax
             from jax.extend.backend import get_backend
 
             self._client: Any = get_backend("cpu")
+        except (RuntimeError, AssertionError) as reason:
+            platforms = os.environ.get("JAX_PLATFORMS")
+            text = errors.JAX_WITHOUT_CPU.format(platforms=platforms, reason=reason)
+            raise PluginError(text) from None
         finally:
             if flags is not None:
                 os.environ["XLA_FLAGS"] = flags
         self._bundle = bundle
         self._device = self._client.local_devices()[0]
-        self.way, self.why = "jax", WHY.format(version=jax.__version__)
-        self.notes = [] if flags is None else [FLAGS.format(flags=flags)]
+        self._version = jax.__version__
+        self.way, self.why = "jax", WHY.format(version=self._version)
+        self.notes = [*notes, *([] if flags is None else [FLAGS.format(flags=flags)])]
+        if reason := cache.refusal():
+            self.notes.append(reason)
         self.weights = self._weights()
 
     def load(self, index: int) -> FallbackProgram:
         """The program with that index, compiled.
 
         Raises:
-            BundleError: its StableHLO is not what the manifest says.
+            BundleError: its StableHLO is not what the manifest says, or is of another program.
+            PluginError: jax can not compile or run it.
         """
-        stablehlo = self._bundle.content(self._bundle.programs[index]["stablehlo"])
-        loaded = self._client.compile_and_load(stablehlo, (self._device,))
-        return FallbackProgram(loaded, self.place, self.weights, self._bundle.inputs(index))
+        file = self._bundle.programs[index]["stablehlo"]
+        stablehlo = self._bundle.content(file)
+        try:
+            loaded = self._client.compile_and_load(stablehlo, (self._device,))
+            made = FallbackProgram(loaded, self.place, self.weights, self._bundle.inputs(index))
+        except (RuntimeError, ValueError) as reason:
+            raise PluginError(errors.JAX_FAILED.format(
+                version=self._version, path=self._bundle.path(file), reason=reason
+            )) from None  # fmt: skip
+        agree.outputs(self._bundle, index, file, made.outputs)
+        return made
 
     def place(self, data: Any, dtype: str, shape: Sequence[int]) -> Any:
         """The bytes as an array on the device, of that dtype also where jax would narrow it."""

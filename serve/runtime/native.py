@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 
 from serve.errors import BundleError, PluginError
-from serve.runtime import cache, machine
-from serve.runtime.client import COMPILE_OPTIONS, Client
+from serve.runtime import agree, cache, machine, options, shim
+from serve.runtime.client import Client
 from serve.runtime.program import Program
 from serve.runtime.weights import Weights
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from serve.bundle import Bundle
@@ -27,23 +28,37 @@ COMPILED = "Compiled from StableHLO by {path}: {reason}."
 NO_EXECUTABLE = "the bundle has no executable for platform {platform}"
 OTHER_PLUGIN = "the executable is for the plugin {expected}, this one is {found}"
 OTHER_ARCH = "the executable is for {expected}, this machine is {found}"
+OTHER_DEVICE = "the executable is for a {expected}, this device is a {found}"
 LACKING = "the executable needs {lacking}, which this machine lacks"
 FLAGS = "XLA_FLAGS={flags!r} was not read: a flag that XLA does not know would end the process."
+OPTIONS = options.encode()
 DIGEST = hashlib.sha256().digest_size
 
 
 class Native:
     """A bundle in a plugin."""
 
-    __slots__ = ("_bundle", "_machine", "client", "notes", "plugin", "way", "weights", "why")
+    __slots__ = (
+        "_bundle", "_machine", "client", "notes", "plugin", "shim", "way", "weights", "why",
+    )  # fmt: skip
 
-    def __init__(self, bundle: Bundle, plugin: Plugin) -> None:
+    def __init__(
+        self, bundle: Bundle, plugin: Plugin, client: Client, notes: Sequence[str] = ()
+    ) -> None:
         self._bundle = bundle
         self.plugin = plugin
         self._machine = machine.here()
-        self.client = Client(plugin.path)
-        self.notes = [] if self.client.flags is None else [FLAGS.format(flags=self.client.flags)]
+        self.client = client
+        self.notes = [*notes]
+        if client.flags is not None:
+            self.notes.append(FLAGS.format(flags=client.flags))
+        if reason := cache.refusal():
+            self.notes.append(reason)
         self.weights = Weights(self.client, bundle)
+        self.notes += self.weights.notes
+        self.shim = shim.find()
+        if client.platform == "cpu" and self.shim.note not in ("", shim.ABSENT):
+            self.notes.append(self.shim.note)
         self.way, self.why = "executable", FITS
         for program in bundle.programs:
             _, reason = self._choose(program)
@@ -57,12 +72,8 @@ class Native:
             BundleError: neither its executable nor its StableHLO is what the manifest says.
             PluginError: the plugin refuses to compile the StableHLO.
         """
-        program = self._bundle.programs[index]
-        chosen, _ = self._choose(program)
-        loaded = self._load(chosen) if chosen else None
-        if loaded is None:
-            loaded = self._compile(program["stablehlo"])
-        return Program(self.client, loaded, self.weights.buffers, self._bundle.inputs(index))
+        chosen, _ = self._choose(self._bundle.programs[index])
+        return (self._load(index, chosen["file"]) if chosen else None) or self._compile(index)
 
     def close(self) -> None:
         """Let go of the weights and the client; the programs must be closed before."""
@@ -88,35 +99,59 @@ class Native:
         if wanted["arch"] != self._machine.arch:
             return OTHER_ARCH.format(expected=wanted["arch"], found=self._machine.arch)
         lacking = sorted(set(wanted["features"]) - set(self._machine.features))
-        return LACKING.format(lacking=" ".join(lacking)) if lacking else ""
+        if lacking:
+            return LACKING.format(lacking=" ".join(lacking))
+        device = entry.get("device", self.client.kind)
+        if device != self.client.kind:
+            return OTHER_DEVICE.format(expected=device, found=self.client.kind)
+        return ""
 
-    def _load(self, entry: dict[str, Any]) -> int | None:
+    def _load(self, index: int, file: dict[str, Any]) -> Program | None:
         """The executable of the bundle; None, and the reason kept, where it turns out damaged."""
         try:
-            return self.client.load(self._bundle.content(entry["file"]))
+            return self._program(index, file, self.client.load(self._bundle.content(file)))
         except (BundleError, PluginError) as reason:
             self._explain(str(reason).rstrip("."))
             return None
 
-    def _compile(self, stablehlo: dict[str, Any]) -> int:
+    def _compile(self, index: int) -> Program:
         """The StableHLO compiled here, now or before."""
-        key = self._key(stablehlo["digest"])
+        file = self._bundle.stablehlo(index, self.client.platform)
+        key = self._key(file["digest"])
         kept = cache.read(key) or b""
         digest, executable = kept[:DIGEST], kept[DIGEST:]
         if executable and hashlib.sha256(executable).digest() == digest:
             try:
-                return self.client.load(executable)
+                return self._program(index, file, self.client.load(executable), portable=True)
             except PluginError:
                 pass  # a cache may be wrong: compile again
-        loaded = self.client.compile(self._bundle.content(stablehlo))
+        loaded = self.client.compile(self._bundle.content(file), OPTIONS)
+        made = self._program(index, file, loaded, portable=True)
         executable = self.client.serialise(loaded)
         cache.write(key, hashlib.sha256(executable).digest() + executable)
-        return loaded
+        return made
+
+    def _program(
+        self, index: int, file: dict[str, Any], loaded: int, portable: bool = False
+    ) -> Program:
+        """The program of what was loaded from a file, if it is that of the manifest."""
+        try:
+            agree.outputs(self._bundle, index, file, self.client.outputs(loaded))
+            if not portable:  # which has no second choice
+                agree.inputs(self._bundle, index, file, self.client, loaded)
+        except BundleError:
+            self.client.unload(loaded)
+            raise
+        return Program(
+            self.client, loaded, self.weights.buffers, self._bundle.inputs(index), self.shim
+        )
 
     def _key(self, program: str) -> str:
         """The name of an executable in the cache: all that it depends on."""
         here = self._machine
-        parts = [program, self.plugin.digest, here.arch, *here.features, COMPILE_OPTIONS.hex()]
+        parts = [
+            program, self.plugin.digest, here.arch, *here.features, self.client.kind, OPTIONS.hex(),
+        ]  # fmt: skip
         return f"compiled/{hashlib.sha256(' '.join(parts).encode()).hexdigest()}.pjrt"
 
     def _explain(self, reason: str) -> None:

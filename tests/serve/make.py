@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from serve.runtime import build, plugins
+from serve.runtime import build, machine, plugins
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ALIGNMENT = 64
@@ -197,7 +197,14 @@ def _program(
         plugin = plugins.find()
         assert plugin is not None, "install a plugin: pip install --no-deps lammps-jax-pjrt-cpu"
         built = build.compile_program(stablehlo, plugin)
-        made = [{**built.entry, "file": put(directory, "executables", ".pjrt", built.executable)}]
+        here = machine.here()
+        made = [{
+            "file": put(directory, "executables", ".pjrt", built.executable),
+            "target": "cpu:native", "platform": built.said["platform"],
+            "plugin": {"digest": plugin.digest, "version": built.said["version"]},
+            "machine": {"arch": here.arch, "features": here.features},
+            "device": built.said["device"],
+        }]  # fmt: skip
     file = put(directory, "programs", ".mlir", stablehlo)
     return {"sizes": sizes, "stablehlo": file, "executables": made}
 

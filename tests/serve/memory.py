@@ -48,13 +48,14 @@ class Bundle:
         example: Any = None,
         text: dict[str, Any] | None = None,
         tokenizer: bytes = b"",
+        padded: Sequence[str] = (),
     ) -> None:
         self.name, self.address, self.pred = "memory", ADDRESS, PRED
         self.input, self.output, self.example = input, output, example
         self.sizes, self.batch, self.text = sizes or {}, batch if sizes else None, text
         every = product(*self.sizes.values())
         self.programs = [{"sizes": dict(zip(self.sizes, some, strict=True))} for some in every]
-        self.tokenizer = tokenizer
+        self.tokenizer, self.padded = tokenizer, padded
 
     def content(self, file: dict[str, Any]) -> bytes:
         return self.tokenizer

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import os
+import shutil
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,3 +197,151 @@ def test_a_bundle_that_does_not_load_is_an_init_error(tmp_path: Path) -> None:
         answer = json.loads(function(b"[[1,2]]"))
     assert answer["errorType"] == "BundleError"
     assert answer["errorMessage"].startswith(f"{missing}/manifest.json does not exist.")
+
+
+# The runtime API, as bytes
+
+
+class Api:
+    """The runtime API on a socket; what it says, the test decides."""
+
+    def __init__(self) -> None:
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.server.settimeout(30)
+        self.address = f"127.0.0.1:{self.server.getsockname()[1]}"
+        self.peer: socket.socket | None = None
+
+    def asked(self) -> tuple[str, bytes]:
+        """The first line and the body of the next request, on a new connection if there is none."""
+        data = b""
+        while not data:
+            if self.peer is None:
+                self.peer = self.server.accept()[0]
+                self.peer.settimeout(30)
+            data = self.peer.recv(65536)
+            if not data:
+                self.hang_up()
+        assert self.peer is not None
+        while b"\r\n\r\n" not in data:
+            data += self.peer.recv(65536)
+        head, _, body = data.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        while len(body) < length:
+            body += self.peer.recv(65536)
+        return head.decode().split("\r\n")[0], body
+
+    def say(self, *pieces: bytes) -> None:
+        assert self.peer is not None
+        for piece in pieces:
+            self.peer.sendall(piece)
+
+    def hang_up(self) -> None:
+        assert self.peer is not None
+        self.peer.close()
+        self.peer = None
+
+
+NEXT = "GET /2018-06-01/runtime/invocation/next HTTP/1.1"
+TAKEN = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+
+
+def event(body: bytes, *headers: bytes, name: bytes = b"7") -> bytes:
+    length = b"Content-Length: %d" % len(body)
+    fields = [b"HTTP/1.1 200 OK", b"Lambda-Runtime-Aws-Request-Id: " + name, *(headers or [length])]
+    return b"\r\n".join([*fields, b"", body])
+
+
+@contextlib.contextmanager
+def function(*arguments: str, **environment: str) -> Iterator[tuple[Api, subprocess.Popen[str]]]:
+    """The loop as a process, and the API that it talks to."""
+    api = Api()
+    process = subprocess.Popen(
+        [sys.executable, *(arguments or ("-c", DOUBLING))],
+        env={**os.environ, "PYTHONPATH": make.ROOT, "AWS_LAMBDA_RUNTIME_API": api.address}
+        | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield api, process
+    finally:
+        process.kill()
+        process.communicate()
+        if api.peer is not None:
+            api.hang_up()
+        api.server.close()
+
+
+def test_the_loop_over_every_kind_of_connection() -> None:
+    with function() as (api, _):
+        answered = ("POST /2018-06-01/runtime/invocation/7/response HTTP/1.1", b"[[2,4]]")
+        assert api.asked() == (NEXT, b"")
+        api.say(event(b"[[1,2]]"))  # whole
+        assert api.asked() == answered
+        api.say(TAKEN)
+        assert api.asked() == (NEXT, b"")
+        chunks = [b"3\r\n", b"[[1", b"\r\n4\r\n,2]", b"]\r\n0\r\n\r\n"]
+        api.say(event(b"", b"transfer-encoding: chunked"), *chunks)
+        assert api.asked() == answered
+        api.say(TAKEN.replace(b"Content", b"Connection: close\r\nContent"))  # said to be closed
+        api.hang_up()
+        assert api.asked() == (NEXT, b"")
+        api.say(event(b"[[1,2]]"))
+        api.hang_up()  # closed without a word
+        assert api.asked() == answered
+        api.say(TAKEN)
+        api.hang_up()
+        assert api.asked() == (NEXT, b"")
+
+
+def test_what_lambda_refuses_is_in_the_log_and_the_loop_goes_on() -> None:
+    with function() as (api, process):
+        assert api.asked() == (NEXT, b"")
+        api.say(event(b"[[1,2]]"))
+        api.asked()
+        api.say(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 4\r\n\r\nlate")
+        assert api.asked() == (NEXT, b"")
+        api.say(b"HTTP/1.1 500 Oh\r\nContent-Length: 4\r\n\r\nover")
+        assert process.wait(10) == 1
+        assert process.stderr is not None
+        assert process.stderr.read() == (
+            "serve: Lambda refused invocation/7/response: 400 b'late'\n"
+            "serve: expected an event from Lambda, got status 500: b'over'\n"
+        )
+
+
+def test_without_lambda_there_is_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "serve.aws", "x"],
+        env={k: v for k, v in os.environ.items() if k != "AWS_LAMBDA_RUNTIME_API"}
+        | {"PYTHONPATH": make.ROOT},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "serve: AWS_LAMBDA_RUNTIME_API is not set: expected HOST:PORT, as Lambda and its emulator "
+        "set it\n"
+    )
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_programs_are_loaded_before_the_first_event_unless_asked_not_to(
+    tmp_path: Path, warm: bool
+) -> None:
+    directory = make.dense(tmp_path / "dense")
+    asked = {} if warm else {"LAMDA_WARM": "0"}
+    with function("-m", "serve.aws", directory, **asked) as (api, process):
+        assert api.asked() == (NEXT, b"")
+        assert process.stderr is not None
+        said = json.loads(process.stderr.readline().removeprefix("serve: started "))
+        assert (said["front"], said["name"], said["way"]) == ("lambda", "dense", "executable")
+        shutil.rmtree(f"{directory}/executables")
+        shutil.rmtree(f"{directory}/programs")
+        for rows in (1, 4):
+            api.say(event(json.dumps([[1, 2, 3]] * rows).encode()))
+            line, body = api.asked()
+            ended = "response" if warm else "error"
+            assert line == f"POST /2018-06-01/runtime/invocation/7/{ended} HTTP/1.1"
+            assert json.loads(body) == [[5, 4.5]] * rows if warm else b"errorType" in body
+            api.say(TAKEN)
+            assert api.asked() == (NEXT, b"")

@@ -54,7 +54,7 @@ def test_every_named_dimension_is_padded_and_cut_back(b: int, t: int, k: int) ->
         }
     }
     out = {"tuple": [typed("int16", "b", "t"), typed("int16", "k", "b")]}
-    bundle = Bundle(of, out, {"b": [1, 2, 7], "t": [3, 6], "k": [3]})
+    bundle = Bundle(of, out, {"b": [1, 2, 7], "t": [3, 6], "k": [3]}, padded=["t", "k"])
     function = handler(bundle, lambda w, x: [x.sum(axis=2).T, w[:, None] + x.sum(axis=(0, 2))])
     x = np.arange(t * b * 2, dtype="int16").reshape(t, b, 2)
     w = np.arange(k, dtype="int16")
@@ -99,13 +99,28 @@ def test_what_padding_would_change_is_refused() -> None:
     assert twice(b"[1,2]") == b"[1,2,1,2]"
     message = (
         "400 input: expected b to be one of 2, 4 in float32[b], got 3: "
-        "the output can not be padded along b"
+        "the model can not be padded along b"
     )
     assert refused(twice, b"[1,2,3]") == message
     assert refused(twice, b"[1,2,3,4,5,6,7,8]").startswith("400 input: expected b to be one of")
     mean = handler(Bundle(one, typed("float32"), {"b": [2, 4]}), lambda x: [x.mean()])
     assert mean(b"[1,2]") == b"1.5"
     assert refused(mean, b"[1,2,3]") == message
+
+
+def test_only_the_batch_is_padded_unless_the_bundle_says_so() -> None:
+    rows = typed("float32", "b", "t")
+    share = [lambda x: [x / x.shape[1]], lambda x: [x.mean(axis=1)]]
+    sizes = {"b": [4], "t": [2, 8]}
+    for out, function in zip((rows, typed("float32", "b")), share, strict=True):
+        exact = handler(Bundle(rows, out, sizes), function)
+        assert json.loads(exact(b"[[3, 5]]")) in ([[1.5, 2.5]], [4])
+        assert refused(exact, b"[[3, 5, 7]]") == (
+            "400 input: expected t to be one of 2, 8 in float32[b, t], got 3: "
+            "the model can not be padded along t"
+        )
+    last = handler(Bundle(rows, rows, sizes, padded=["t"]), lambda x: [x * 2])
+    assert last(b"[[3, 5, 7]]") == b"[[6,10,14]]"
 
 
 def test_a_model_without_named_dimensions() -> None:
@@ -118,7 +133,7 @@ IDS = {"dict": {"ids": typed("int32", "b", "t"), "keep": typed("bool", "b", "t")
 
 
 def counting() -> Handler:
-    bundle = Bundle(IDS, typed("int32", "b"), {"b": [1, 4], "t": [8]}, example={})
+    bundle = Bundle(IDS, typed("int32", "b"), {"b": [1, 4], "t": [8]}, example={}, padded=["t"])
     return handler(bundle, lambda ids, keep: [(ids * keep).sum(axis=1, dtype="int32")])
 
 
@@ -351,6 +366,11 @@ def test_a_model_may_do_without_a_mask() -> None:
     of = typed("int32", "b", "t")
     entry = ENTRY | {"ids": [], "mask": None}
     bundle = Bundle(of, of, {"b": [2], "t": [8]}, text=entry, tokenizer=tokenizer())
+    assert refused(handler(bundle, lambda ids: [ids]), b"the cat", TEXT) == (
+        "400 input: expected t to be one of 8 in int32[b, t], got 4: "
+        "the model can not be padded along t"
+    )
+    bundle.padded = ["t"]
     assert handler(bundle, lambda ids: [ids])(b"the cat", TEXT) == b"[[2,4,5,3]]"
 
 

@@ -390,7 +390,12 @@ def test_the_command_serves_until_it_is_told_to_stop(bundle: str) -> None:
         np.testing.assert_allclose(answer, scale * (x @ kernel + bias), rtol=1e-6)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
-        assert process.communicate() == ("", "")
+        out, log = process.communicate()
+        assert (out, log.count("\n")) == ("", 1)
+        told = json.loads(log.removeprefix("serve: started "))
+        assert (told["front"], told["name"], told["way"]) == ("http", "dense", "compiled")
+        assert told["address"] == manifest["address"]
+        assert told["why"] in line
 
 
 SLOW = """
@@ -404,8 +409,13 @@ def slow(x):
     time.sleep(0.5)
     return [x]
 
+def load(directory, **_):
+    made = handler(Bundle(one, one), slow)
+    made.engine.warm = lambda: None
+    return made
+
 one = {"array": ["float32", []]}
-serve.load = lambda directory, **_: handler(Bundle(one, one), slow)
+serve.load = load
 sys.exit(main(["x", "--port", "0"]))
 """
 
@@ -472,7 +482,11 @@ def test_a_taken_port_and_a_missing_uvicorn_have_one_line(bundle: str, tmp_path:
     (tmp_path / "uvicorn.py").write_text("raise ImportError")
     done = command(bundle, before=str(tmp_path))
     assert done.returncode == 1
-    assert done.stderr == b'serve: HTTP takes the package uvicorn: install it, or "lamda[http]"\n'
+    missing = b'serve: HTTP takes the package uvicorn: install it, or "lamda[http]"\n'
+    assert done.stderr.endswith(missing)
+    bare = [sys.executable, "-S", "-m", "serve", bundle]
+    done = subprocess.run(bare, capture_output=True, cwd=make.ROOT, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", missing)
 
 
 def test_the_app_of_the_environment(monkeypatch: pytest.MonkeyPatch, bundle: str) -> None:
@@ -482,8 +496,16 @@ def test_the_app_of_the_environment(monkeypatch: pytest.MonkeyPatch, bundle: str
     assert str(caught.value) == "LAMDA_BUNDLE is not set: expected the directory of a bundle"
     with pytest.raises(AttributeError, match="has no attribute 'other'"):
         serve.http.other
-    script = "import json, serve.http as h; print(json.dumps([h.app is h.app]))"
-    assert make.python(script, LAMDA_BUNDLE=bundle) == [True]
+    script = """
+import contextlib, io, json, serve.http
+with contextlib.redirect_stderr(io.StringIO()) as log:
+    same = serve.http.app is serve.http.app
+print(json.dumps([same, log.getvalue()]))
+"""
+    same, log = make.python(script, LAMDA_BUNDLE=bundle)
+    assert same
+    assert log.startswith('serve: started {"front": "http", "name": "dense", ')
+    assert log.count("\n") == 1
 
 
 def test_a_handler_imports_nothing_that_it_does_not_need() -> None:

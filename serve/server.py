@@ -1,0 +1,141 @@
+"""The server of `python -m serve DIR`: it answers long before uvicorn is there to answer.
+
+uvicorn takes 100 ms to import, twice as long as it takes to load a small model. So the port is
+open before the bundle is read, and early requests wait rather than fail; once it is loaded they
+are answered one thread to a connection; and uvicorn takes over as soon as it can.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+import time
+from importlib.util import find_spec
+
+from serve import log
+from serve.connection import Connection
+from serve.errors import ServeError
+from serve.http import make_app
+
+TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from serve.handler import Handler
+
+UVICORN = 'HTTP takes the package uvicorn: install it, or "lamda[http]"'
+MOST = 64  # early connections; more wait for uvicorn
+SILENCE = 5  # seconds that an early connection may be silent, as long as uvicorn keeps one
+QUIET = 0.02  # seconds for those who waited for the bundle, before uvicorn takes the processor
+GRACE = 10  # seconds for what is under way when the server is told to stop
+
+
+def run(load: Callable[[], Handler], host: str, port: int) -> None:
+    """Serve the handler until SIGTERM or SIGINT; what is under way then is finished.
+
+    Raises:
+        ServeError: uvicorn is not installed, or the bundle can not be loaded.
+        OSError: the port can not be listened on.
+    """
+    if find_spec("uvicorn") is None:
+        raise ServeError(UVICORN)
+    with _listen(host, port) as bound:
+        handler = load()
+        place = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
+        bundle, engine = handler.bundle, handler.engine
+        early = Early(bound, handler)
+        try:
+            early.start()
+            log.started("http", handler)
+            told = f"({engine.way}: {engine.why})"
+            print(f"serving {bundle.name} {bundle.address} at {place} {told}", flush=True)
+            time.sleep(QUIET)
+            if os.environ.get("LAMDA_WARM") != "0":
+                engine.warm()
+            _uvicorn(handler, bound, early)
+        finally:
+            early.end()
+
+
+class Early:
+    """Answers on a listening socket, a thread to a connection, until somebody else does."""
+
+    def __init__(self, bound: socket.socket, handler: Handler) -> None:
+        self._bound = bound
+        self._handler = handler
+        self._over = False
+        self._wake = os.pipe()
+        self._connections: dict[threading.Thread, Connection] = {}
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._bound.setblocking(False)  # two may wait for the same connection
+        self._accepting.start()
+
+    def hand_over(self) -> None:
+        """Take no connection more, and answer one request more on each there is."""
+        self._over = True
+        os.write(self._wake[1], b"\0")
+        self._accepting.join()
+        for connection in self._connections.values():
+            connection.last = True
+
+    def end(self) -> None:
+        """Finish what is under way."""
+        if not self._over:
+            self.hand_over()
+        for connection in list(self._connections.values()):
+            connection.end()
+        for thread in list(self._connections):
+            thread.join(GRACE)
+
+    def _accept(self) -> None:
+        poll = select.poll()
+        poll.register(self._bound, select.POLLIN)
+        poll.register(self._wake[0], select.POLLIN)
+        while not self._over and len(self._connections) < MOST:
+            poll.poll()
+            try:
+                client, _ = self._bound.accept()
+            except OSError:
+                continue  # uvicorn has taken it, or the client has left
+            client.settimeout(SILENCE)
+            connection = Connection(client, self._handler)
+            thread = threading.Thread(target=connection.run, daemon=True)
+            self._connections[thread] = connection
+            thread.start()
+
+
+def _uvicorn(handler: Handler, bound: socket.socket, early: Early) -> None:
+    """Serve on the socket for good."""
+    try:
+        import uvicorn
+    except ImportError:
+        raise ServeError(UVICORN) from None
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            early.hand_over()
+
+    config = uvicorn.Config(
+        make_app(handler),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="off",
+        timeout_graceful_shutdown=GRACE,
+    )
+    Server(config).run(sockets=[bound])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise OSError(f"can not listen on {host}:{port}: {error.strerror}") from None
