@@ -30,6 +30,17 @@ faults: setup  ## cut the power of a store, crowd it, read what is damaged, emul
 bench: setup data  ## time the normal form, programs, rolling, the laws, the store, cold starts and calls
 	@for each in normal zero_cost rolling laws store coldstart calls; do $(BIN)/python benchmarks/$$each.py || exit; done
 
+# With a GPU, JAX in .venv runs on it from then on, in all that does not set JAX_PLATFORMS; the plugin
+# must be of the very version of jaxlib, which is not the newest, so it is not one of the lock.
+.PHONY: gpu
+gpu: setup  ## test and time what runs on a GPU, where one is here, and write docs/gpu.md
+	@if nvidia-smi --list-gpus 2>/dev/null | grep -q GPU; then \
+		version=$$($(BIN)/python -c 'import jaxlib; print(jaxlib.__version__)') && \
+		$(BIN)/python -m pip install --quiet "jax-cuda13-plugin[with-cuda]==$$version" \
+			"jax-cuda13-pjrt==$$version"; fi
+	LAMDA_TEST_PLATFORM=cuda JAX_PLATFORMS=cpu $(BIN)/python -m pytest -rs tests/serve/test_gpu.py
+	$(BIN)/python benchmarks/gpu.py
+
 .PHONY: check
 check: setup  ## format, lint and types
 	$(BIN)/ruff format --check

@@ -300,7 +300,7 @@ NO_BATCH = (
 UNKNOWN_TARGET = "target {given!r} is not known; targets are {known}"
 NO_TARGET_PLUGIN = (
     "the target {target} needs a PJRT plugin for {platform}: install lamda[{platform}], or set "
-    "LAMDA_PJRT_PLUGIN to the path of one. The device itself need not be here."
+    "LAMDA_PJRT_PLUGIN to the path of one. But for {platform}:native the device need not be here."
 )
 NO_TUNING = "the target {target} can not be tuned here: {reason}"
 UNKNOWN_PLATFORM = "platform {given!r} is not known; those with a limit are {known}"

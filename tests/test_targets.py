@@ -74,6 +74,15 @@ class TestNames:
         line = "flags : " + " ".join(targets.LEVELS["x86-64-v4"])
         assert machine.features("x86_64", [line]) == sorted(targets.LEVELS["x86-64-v4"])
 
+    @pytest.mark.parametrize("platform", ["cuda", "tpu"])
+    def test_native_is_the_device_that_is_here(self, platform):
+        """Its own client compiles, and may measure: it is told of no device, and not to tune."""
+        made = targets.target(f"{platform}:native")
+        assert (made.platform, made.features) == (platform, ())
+        assert made.topology is None and made.processor is None
+        assert "xla_gpu_autotune_level" not in dict(made.flags)
+        assert made.name in targets.names()
+
     @pytest.mark.parametrize("gpu", gpus.GPUS)
     def test_a_gpu_is_told_to_the_compiler(self, gpu):
         text = gpus.spec(gpu)

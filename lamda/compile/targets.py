@@ -5,6 +5,8 @@
 ``cpu:native``         this machine, with all that its processor can do
 ``cuda:h100``          a GPU that need not be here (also ``t4 a100 l4 h200``)
 ``tpu:v5e``            one TPU chip that need not be here (also ``v4 v5p v6e``)
+``cuda:native``        the GPU that is here, with kernels chosen by measuring on it
+``tpu:native``         the TPU chip that is here
 """
 
 import os
@@ -67,9 +69,15 @@ def target(name: str) -> Target:
             return Target(f"cpu:{kind}", "cpu", tuple(sorted(LEVELS[kind])), processor)
     if platform == "cuda" and kind in gpus.GPUS:
         options = {"target_config": gpus.spec(kind), "topology": "1x1x1"}
-        return Target(name, "cuda", (), None, (kind, options), _cuda_flags())
+        # Without a GPU there is nothing to measure kernels on.
+        flags = (("xla_gpu_autotune_level", "0"), *_cuda_tools())
+        return Target(name, "cuda", (), None, (kind, options), flags)
+    if name == "cuda:native":
+        return Target(name, "cuda", (), flags=_cuda_tools())
     if platform == "tpu" and kind in CHIPS:
         return Target(name, "tpu", (), None, (CHIPS[kind], {}))
+    if name == "tpu:native":
+        return Target(name, "tpu", ())
     raise errors.SpecError(errors.UNKNOWN_TARGET.format(given=name, known=", ".join(names())))
 
 
@@ -80,17 +88,16 @@ def names() -> list[str]:
         "cpu",
         *(f"cpu:{level}" for level in levels),
         "cpu:native",
-        *(f"cuda:{gpu}" for gpu in gpus.GPUS),
-        *(f"tpu:{chip}" for chip in CHIPS),
+        *(f"cuda:{gpu}" for gpu in (*gpus.GPUS, "native")),
+        *(f"tpu:{chip}" for chip in (*CHIPS, "native")),
     ]
 
 
-def _cuda_flags() -> tuple[tuple[str, str], ...]:
-    """Without a GPU there is nothing to tune on; ptxas and libdevice are where PyPI puts them.
+def _cuda_tools() -> tuple[tuple[str, str], ...]:
+    """The flag that tells where ptxas and libdevice are: where PyPI puts them.
 
     Where they are not installed, the executable holds PTX, and the driver compiles it when it is
     loaded.
     """
     tools = [os.path.join(path, "nvidia", "cu13") for path in sys.path]
-    found = [("xla_gpu_cuda_data_dir", path) for path in tools if os.path.isdir(path)][:1]
-    return (("xla_gpu_autotune_level", "0"), *found)
+    return tuple(("xla_gpu_cuda_data_dir", path) for path in tools if os.path.isdir(path))[:1]
