@@ -162,8 +162,13 @@ def test_a_full_output_is_one_line(store):
 def test_ctrl_c_is_no_traceback(store, tmp_path):
     key = tmp_path / "a.key"
     os.mkfifo(key)
-    command = [sys.executable, "-m", "lamda.cli", "sign", "sum", "--key", str(key)]
-    with subprocess.Popen([*command, "--store", store], stderr=subprocess.PIPE) as running:
+    # Of a shell's background jobs SIGINT is ignored, and they hand that on.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from lamda.cli import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", code, "sign", "sum", "--key", str(key), "--store", store]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as running:
         with open(key, "w"):  # opened when the command reads it, which then waits for us
             for _ in range(10):  # one that comes just before it reads is seen after
                 running.send_signal(signal.SIGINT)

@@ -80,7 +80,7 @@ def test_weights_are_hashed_once(tmp_path, monkeypatch):
     serve.load(tmp_path / "bundle")
     memory = json.loads((tmp_path / "cache" / "digests.json").read_text())
     packs = {str(p) for p in (tmp_path / "bundle" / "weights").iterdir()}
-    assert packs < set(memory)
+    assert packs <= set(memory)
     for pack in packs:
         memory[pack][-1] = "sha256:" + "0" * 64
     (tmp_path / "cache" / "digests.json").write_text(json.dumps(memory))

@@ -62,7 +62,7 @@ class Description:
         self.batch: str | None = entries["batch"]
         self.sizes: dict[str, list[int]] = entries["sizes"]
         self.text: dict[str, Any] | None = entries["text"]
-        self.padded: list[str] = entries["padded"]
+        self.padded: list[str] = entries.get("padded", [])
         self.example: Any = entries["example"]
         self.programs: list[dict[str, Any]] = entries["programs"]
         self.stream: dict[str, Any] | None = entries.get("stream")
