@@ -133,7 +133,7 @@ class TestWhatAnEntrySays:
             lm.bundle(model, tmp_path, batch=4, targets=["tpu:v5e"])
         assert str(error.value) == (
             "the target tpu:v5e needs a PJRT plugin for tpu: install lamda[tpu], or set "
-            "LAMDA_PJRT_PLUGIN to the path of one. The device itself need not be here."
+            "LAMDA_PJRT_PLUGIN to the path of one. But for tpu:native the device need not be here."
         )
         assert not any(tmp_path.iterdir())
 
