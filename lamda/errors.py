@@ -310,11 +310,34 @@ TOO_LARGE = (
     "sizes or targets, share or quantise weights, or choose a platform that takes more. Nothing "
     "was written."
 )
+BEYOND_LIMIT = (
+    "{what} {given:,} {unit}, {excess:,} more than the {most:,} that {platform} takes. {cure} "
+    "Nothing was written."
+)
+BELOW_LIMIT = (
+    "{what} {given:,} {unit}, {lack:,} less than the {least:,} that {platform} begins at. {cure} "
+    "Nothing was written."
+)
+UNKNOWN_DEPLOYMENT = "platform {given!r} is not known; lamda deploys to {known}"
+NO_CONTAINER = "{platform} has no container=True: it is deployed in one way"
+NO_CPU_PLUGIN = (
+    "the deployed function needs the PJRT plugin for the CPU, and there is none here: install "
+    "lamda[pjrt-cpu], set LAMDA_PJRT_PLUGIN to the path of one, or bundle with plugin=True"
+)
+NOT_INSTALLED = (
+    "the deployed function needs {package}, pinned to what is installed here, and it is not "
+    "installed: install lamda[{extra}]"
+)
 NO_DEVICE = "there is no {target} here that JAX can use: {error}"
 BAD_TEXT = (
     "tokenizer= needs an input of two leaves of integers [batch, length], called 'ids' and 'mask' "
     "(or one called 'ids'); {name} takes {type}"
 )
+BAD_IMAGE = (
+    "image= needs an input that is one array of pictures, such as float32[b, 224, 224, 3]; "
+    "of {name}: {reason}"
+)
+UNKNOWN_IMAGE = "image= takes {known}; got {given!r}"
 
 FIT_DATA = "data is (inputs, targets), two trees of arrays with the same first axis; got {given}"
 FIT_FROZEN = "{name} has nothing to train: every weight is frozen, or it has none"

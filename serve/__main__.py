@@ -1,6 +1,7 @@
 """`python -m serve DIR` serves a bundle over HTTP; with `--request FILE` it answers one request.
 
-With `--fork SOCKET` it starts an instance for each connection (serve.fork).
+With `--fork SOCKET` it starts an instance for each connection (serve.fork). What else can be said
+of how it serves is said by the environment (docs/http.md).
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ import sys
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import NoReturn
 
     from serve.handler import Handler
 
-FORMS = {".npy": "application/x-npy", ".msgpack": "application/msgpack", ".txt": "text/plain"}
+FORMS = {
+    ".npy": "application/x-npy", ".msgpack": "application/msgpack", ".txt": "text/plain",
+    ".bin": "application/octet-stream", ".jpg": "image/jpeg", ".png": "image/png",
+}  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,7 +64,12 @@ def _run(options: argparse.Namespace) -> int:
         return _answer(load(), options.request)
     from serve import server
 
-    server.run(load, options.host, options.port)
+    def beside(handler: Handler) -> AbstractContextManager[int]:
+        from serve.v2 import grpc
+
+        return grpc.serving(handler, options.host, options.grpc)
+
+    server.run(load, options.host, options.port, None if options.grpc is None else beside)
     return 0
 
 
@@ -71,6 +81,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("directory", metavar="DIR", help="the directory of a bundle")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--port", type=_port, default=8000, help="0 takes any free one")
+    parser.add_argument(
+        "--grpc", type=_port, metavar="PORT", help="answer the Open Inference Protocol there too"
+    )
     parser.add_argument("--plugin", metavar="PATH", help="a PJRT plugin, a shared library")
     parser.add_argument(
         "--require-key",

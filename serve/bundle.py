@@ -72,9 +72,9 @@ class Bundle:
     """
 
     __slots__ = (
-        "address", "batch", "directory", "example", "hashing", "input", "manifest", "name",
-        "output", "packs", "padded", "plugins", "pred", "programs", "sizes", "stream", "tensors",
-        "text", "whole",
+        "address", "batch", "directory", "example", "hashing", "image", "input", "manifest",
+        "name", "output", "packs", "padded", "plugins", "pred", "programs", "sizes", "stream",
+        "tensors", "text", "whole",
     )  # fmt: skip
 
     def __init__(self, directory: str, manifest: dict[str, Any], hashing: str = HASHING[0]) -> None:
@@ -90,6 +90,7 @@ class Bundle:
         self.sizes: dict[str, list[int]] = manifest["sizes"]
         self.padded: list[str] = manifest.get("padded", [])
         self.text: dict[str, Any] | None = manifest["text"]
+        self.image: dict[str, Any] | None = manifest.get("image")
         self.example: Any = manifest["example"]
         self.tensors: list[dict[str, Any]] = manifest["weights"]["tensors"]
         self.packs: list[dict[str, Any]] = manifest["weights"]["packs"]

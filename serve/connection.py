@@ -6,6 +6,7 @@ import time
 
 from serve.errors import RequestError
 from serve.http import failure, respond
+from serve.trace import identify
 from serve.wire import Wire, WireError, status_line
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
@@ -76,7 +77,12 @@ class Connection:
             body = self._wire.body(headers, self._handler.max_bytes)
         except (RequestError, WireError) as error:
             return self._refuse(method, error)
+        identify(headers)
         response = respond(self._handler, method, path, headers, body)
+        if "accept-encoding" in headers:
+            from serve.coding import packed
+
+            response = packed(response, headers["accept-encoding"])
         last = self._done() or not _kept(version, headers)
         self._send(method, response, last)
         self._busy = False

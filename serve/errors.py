@@ -177,3 +177,19 @@ SLOW_STREAM = (
 WRONG_COUNT = "program {index} of {name} takes {expected} inputs, got {found}"
 WRONG_BYTES = "input {position} of program {index} of {name} takes {expected} bytes, got {found}"
 CLOSED = "the engine of {name} is closed: open it again with serve.load"
+
+NO_SUCC = (
+    "no successor is known here: a version is never changed, so it knows who it is and its pred, "
+    "not what came after it. lm.succ(model, weights) makes one, lamda log tells those in a store"
+)
+LONG = "expected at most {most} bytes: send fewer rows at a time"
+LONG_UNPACKED = "expected fewer bytes, when the {coding} is unpacked: send fewer rows at a time"
+LATE = (
+    "expected an answer within {seconds:g} s: send fewer rows at a time, or give the server more "
+    "time by LAMDA_MAX_SECONDS"
+)
+CROWDED = "there are {most} requests under way already: try again, or start another instance"
+NOT_READY = {
+    "loading": "the programs of the model are being loaded: try again in a moment",
+    "stopping": "this instance is about to end: ask another",
+}

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 
-from serve import codec, errors
+from serve import codec, errors, settings
 from serve.batching import Batching
+from serve.deadline import limited
 from serve.errors import RequestError
-from serve.forms import JSON, MSGPACK, NPY, TEXT, accepted, requested
+from serve.forms import JPEG, JSON, MSGPACK, NPY, OCTETS, PNG, TEXT, accepted, requested
 from serve.types import show
+from serve.watch import Watch
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -23,24 +25,37 @@ if TYPE_CHECKING:
     from serve.stream.talk import Talk
 
 
+MAX_BYTES = 16 << 20
+MAX_SECONDS = 900.0
+
+
 class Handler:
     """`handler(body)` is the answer to a request; `handler("who")` is the model's address.
 
     `bundle` is what serve.bundle reads, `engine(index, inputs)` runs its program with that
     index. A request of more than `max_bytes` is refused, and so is such a line of a stream; a
-    stream over HTTP ends after `max_seconds`.
+    request or a stream over HTTP ends after `max_seconds`. Left out, LAMDA_MAX_BYTES and
+    LAMDA_MAX_SECONDS say it. `watch` counts what is answered over HTTP.
     """
 
-    __slots__ = ("_run", "_stream", "_tokenise", "bundle", "engine", "max_bytes", "max_seconds")
+    __slots__ = (
+        "_picture", "_run", "_stream", "_tokenise", "answers", "bundle", "engine", "max_bytes",
+        "max_seconds", "requests", "watch",
+    )  # fmt: skip
 
     def __init__(
-        self, bundle: Any, engine: Any, max_bytes: int = 16 << 20, max_seconds: float = 900.0
+        self,
+        bundle: Any,
+        engine: Any,
+        max_bytes: int | None = None,
+        max_seconds: float | None = None,
     ) -> None:
         self.bundle = bundle
         self.engine = engine
-        self.max_bytes = max_bytes
-        self.max_seconds = max_seconds
-        self._run = Batching(bundle, engine).run
+        self.watch = Watch()
+        self.max_bytes = max_bytes or settings.whole(settings.MAX_BYTES, MAX_BYTES)
+        self.max_seconds = max_seconds or settings.seconds(settings.MAX_SECONDS, MAX_SECONDS)
+        self._run = Batching(bundle, limited(engine, self.max_seconds)).run
         self._stream = None
         if getattr(bundle, "stream", None) is not None:
             from serve import stream
@@ -53,6 +68,17 @@ class Handler:
 
             data = bundle.content(bundle.text["tokenizer"])
             self._tokenise = tokeniser(data, bundle.text, bundle.input)
+        self._picture = None
+        if getattr(bundle, "image", None) is not None:
+            from serve.image import reader
+
+            self._picture = reader(bundle.image, bundle.input)
+        npy = [[NPY] if "array" in of else [] for of in (bundle.input, bundle.output)]
+        text, image = [TEXT] * bool(self._tokenise), [JPEG, PNG] * bool(self._picture)
+        self.requests: list[str] = [JSON, MSGPACK, *npy[0], OCTETS, *text, *image]
+        """The content types that a request may have."""
+        self.answers: list[str] = [JSON, MSGPACK, *npy[1], OCTETS]
+        """The content types that an answer may have."""
 
     if TYPE_CHECKING:
 
@@ -67,7 +93,7 @@ class Handler:
     def __call__(
         self, body: bytes | str, content_type: str | None = JSON, accept: str | None = None
     ) -> bytes | str | None:
-        """The answer to a request, or to the messages "who" and "pred".
+        """The answer to a request, or to the messages "who", "pred" and "succ".
 
         Raises:
             RequestError: the request is not a value of the input type; `.status` says in what way.
@@ -84,10 +110,33 @@ class Handler:
         Raises:
             RequestError: as when called.
         """
+        return self.compute(body, *self.forms(content_type, accept), content_type)
+
+    def forms(self, content_type: str | None, accept: str | None) -> tuple[str, str]:
+        """The form of a request, and that of the answer to it.
+
+        Raises:
+            RequestError: 415 or 406, there is no such form here.
+        """
         form = requested(content_type, self.requests)
-        wanted = accepted(accept, self._preferred(form))
-        arrays = self._leaves(body, form)
-        return codec.encode(self.run(arrays), wanted, self.bundle.output), wanted
+        if not accept and form in self.answers:
+            return form, form
+        return form, accepted(accept, self._preferred(form))
+
+    def compute(
+        self, body: bytes, form: str, wanted: str, content_type: str | None = None
+    ) -> tuple[bytes, str]:
+        """The answer in the form that is wanted, and its content type.
+
+        Raises:
+            RequestError: as when called.
+        """
+        arrays = self.run(self._leaves(body, form, content_type))
+        if wanted == OCTETS:
+            from serve import octets
+
+            return octets.to_octets(arrays), octets.content_type(arrays, self.bundle.output)
+        return codec.encode(arrays, wanted, self.bundle.output), wanted
 
     def stream(
         self,
@@ -161,23 +210,12 @@ class Handler:
 
         return {"stream": describe(self._stream) | {"max_seconds": self.max_seconds}}
 
-    @property
-    def requests(self) -> list[str]:
-        """The content types that a request may have."""
-        npy = [NPY] if "array" in self.bundle.input else []
-        return [JSON, MSGPACK, *npy, *([TEXT] if self._tokenise else [])]
-
-    @property
-    def answers(self) -> list[str]:
-        """The content types that an answer may have."""
-        return [JSON, MSGPACK, *([NPY] if "array" in self.bundle.output else [])]
-
     def _preferred(self, form: str) -> list[str]:
         """The forms of an answer, best first: that of the request, or the nearest to it."""
-        first = form if form in self.answers else {NPY: MSGPACK, TEXT: JSON}[form]
+        first = form if form in self.answers else {NPY: MSGPACK}.get(form, JSON)
         return [first, *(other for other in self.answers if other != first)]
 
-    def _leaves(self, body: bytes, form: str) -> list[Array]:
+    def _leaves(self, body: bytes, form: str, content_type: str | None) -> list[Array]:
         if len(body) > self.max_bytes:
             text = f"expected at most {self.max_bytes} bytes, got {len(body)}: send fewer rows"
             raise RequestError(text, 413)
@@ -186,16 +224,35 @@ class Handler:
             example = example if len(example) <= 400 else example[:397] + "..."
             text = f"the request is empty: expected {show(self.bundle.input)}, such as {example}"
             raise RequestError(text)
-        if form == NPY:
-            return codec.decode(body, form, self.bundle.input)
-        if self._tokenise is None:
-            return codec.decode(body, form, self.bundle.input)
-        from serve.text import plain, texts
+        if form == OCTETS:
+            from serve import octets
+            from serve.forms import parameters
 
-        value = plain(body) if form == TEXT else codec.parse(body, form)
-        found = texts(value)
-        if found is not None:
-            return self._tokenise(found)
+            return octets.from_octets(body, parameters(content_type), self.bundle.input)
+        if self._picture is not None and form in (JPEG, PNG):
+            from serve.image import FORMATS
+
+            return self._picture([(body, FORMATS[form])])
+        if form == TEXT:
+            from serve.text import plain
+
+            return self._spoken(plain(body), form)
+        if form == NPY or (self._tokenise is None and self._picture is None):
+            return codec.decode(body, form, self.bundle.input)
+        return self._spoken(codec.parse(body, form), form)
+
+    def _spoken(self, value: Any, form: str) -> list[Array]:
+        """The leaves of a value, which may be texts or images in place of the tree."""
+        if self._tokenise is not None:
+            from serve.text import texts
+
+            if (found := texts(value)) is not None:
+                return self._tokenise(found)
+        if self._picture is not None:
+            from serve.image import images
+
+            if (pictures := images(value)) is not None:
+                return self._picture(pictures)
         return codec.flatten(value, form, self.bundle.input)
 
     def _message(self, message: str) -> str | None:
@@ -203,4 +260,6 @@ class Handler:
             return self.bundle.address
         if message == "pred":
             return self.bundle.pred
-        raise RequestError('expected the message "who" or "pred", or a request as bytes')
+        if message == "succ":
+            raise RequestError(errors.NO_SUCC, 404)
+        raise RequestError('expected the message "who", "pred" or "succ", or a request as bytes')

@@ -1,18 +1,20 @@
 """An ASGI application around a handler: `uvicorn serve.http:app` with LAMDA_BUNDLE=DIR.
 
-POST / answers a request, POST /stream a line at a time (docs/bundle.md), GET / describes the model,
-GET /healthz says that it is there. Plain ASGI, since a framework would cost more than the rest of
-the answer.
+What is answered is said by serve.routes. Plain ASGI, since a framework would cost more than the
+rest of the answer.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import sys
+from time import perf_counter
 
-from serve.errors import BundleError, RequestError
-from serve.forms import JSON
+from serve import errors
+from serve.errors import RequestError
+from serve.routes import ROUTES as ROUTES
+from serve.routes import answered, failure, route
+from serve.routes import logged as logged
+from serve.routes import respond as respond
+from serve.watch import STOPPING
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -20,132 +22,116 @@ if TYPE_CHECKING:
     from typing import Any
 
     from serve.handler import Handler
+    from serve.routes import Response as Response
 
     Receive = Callable[[], Awaitable[Mapping[str, Any]]]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
     App = Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]
-    Response = tuple[int, dict[str, str], bytes]
 
-ROUTES = {
-    "/": ("GET", "HEAD", "POST"),
-    "/stream": ("POST",),
-    "/healthz": ("GET", "HEAD"),
-}
+MOST = 1024  # requests under way at a time, each of which may be as large as one may be
+SMALL = 65_536  # bytes of a request that may be answered without a thread
 
 
 def __getattr__(name: str) -> App:
     """`serve.http.app`, made when a server first asks for it."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    directory = os.environ.get("LAMDA_BUNDLE")
-    if not directory:
-        raise BundleError("LAMDA_BUNDLE is not set: expected the directory of a bundle")
-    import serve
-    from serve import log
+    from serve.start import load
 
-    handler = serve.load(directory)
-    log.started("http", handler)
-    return globals().setdefault("app", make_app(handler))
+    return globals().setdefault("app", make_app(load("http")))
 
 
 def make_app(handler: Handler) -> App:
     """The ASGI application of a handler."""
     import asyncio
 
+    from serve.coding import packed
+    from serve.deadline import Deadline, late
+    from serve.trace import identify
+
+    under_way = 0
+
     async def app(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            return await _lifespan(receive, send)
+            return await _lifespan(handler, receive, send)
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1003})
         method, headers = scope["method"], _headers(scope)
         path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+        identify(headers)
         if method == "POST" and path == "/stream":
-            from serve.stream import http
-
-            await http.respond(handler, headers, receive, send)
+            return await _stream(handler, headers, receive, send)
+        where = route(path)
+        if method != "POST" or where not in ("/", "/v2"):
+            return await send_response(send, whole(method, path, headers, b""))
+        began, declared = perf_counter(), _declared(headers)
+        # What is too long anyhow is not even asked for.
+        first = {} if declared > handler.max_bytes else await receive()
+        body = b"" if first.get("more_body") else first.get("body")
+        if body and len(body) <= SMALL and handler.watch.quick(where, len(body)):
+            return await send_response(send, whole(method, path, headers, body))
+        try:
+            response = await slowly(path, headers, declared, first, receive)
+        except _Gone:
             return None
-        if method == "POST" and "POST" in ROUTES.get(path, ()):
-            try:
-                body = await _read(receive, headers, handler.max_bytes)
-            except _Gone:
-                return None
-            except RequestError as error:
-                response = failure(handler, error)
-            else:
+        except RequestError as error:
+            response = failure(handler, error)
+            response[1]["x-request-id"] = headers["x-request-id"]
+            seconds = perf_counter() - began
+            response = answered(handler, method, path, headers, 0, response, seconds)
+        await send_response(send, response)
+
+    def whole(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Response:
+        response = respond(handler, method, path, headers, body)
+        return packed(response, headers.get("accept-encoding"))
+
+    async def slowly(
+        path: str,
+        headers: Mapping[str, str],
+        declared: int,
+        first: Mapping[str, Any],
+        receive: Receive,
+    ) -> Response:
+        """The answer to a POST that may be large, or take long, or come in pieces."""
+        nonlocal under_way
+        if under_way >= MOST:
+            raise RequestError(errors.CROWDED.format(most=MOST), 503)
+        under_way += 1
+        try:
+            async with asyncio.timeout(handler.max_seconds):
+                body = await _read(declared, first, receive, handler.max_bytes)
                 # In a thread, so that a long call holds up neither health checks nor uploads: a
                 # plugin lets other threads run while it computes. The hop costs 0.3 ms, measured
-                # on two busy cores, which only the smallest models would notice.
-                response = await asyncio.to_thread(respond, handler, method, path, headers, body)
-        else:
-            response = respond(handler, method, path, headers, b"")
-        await send_response(send, method, response)
+                # on two busy cores, which is why what is known to be quick does without.
+                with Deadline(handler.max_seconds):
+                    return await asyncio.to_thread(whole, "POST", path, headers, body)
+        except TimeoutError:
+            raise late(handler.max_seconds) from None
+        finally:
+            under_way -= 1
 
     return app
 
 
-def respond(
-    handler: Handler, method: str, path: str, headers: Mapping[str, str], body: bytes
-) -> Response:
-    """The status, headers and body that answer an HTTP request; names of headers in lower case.
+async def _stream(handler: Handler, headers: dict[str, str], receive: Receive, send: Send) -> None:
+    """POST /stream, counted as every request is."""
+    from serve.stream import http
 
-    Never raises: what is wrong with a request is a 4xx, and anything else is a bug, and logged.
-    """
-    try:
-        return _response(handler, *_route(handler, method, path, headers, body))
-    except RequestError as error:
-        return failure(handler, error)
-    except Exception:
-        return _response(handler, 500, _json({"error": logged()}))
+    began, status, sent = perf_counter(), 200, 0
 
+    async def counted(message: dict[str, Any]) -> None:
+        nonlocal status, sent
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            message["headers"].append((b"x-request-id", headers["x-request-id"].encode()))
+        else:
+            sent += len(message.get("body", b""))
+        await send(message)
 
-def logged() -> str:
-    """What the client is told of the exception that is handled now: a name. The log has it all."""
-    import traceback
-
-    name = os.urandom(8).hex()
-    print(f"request {name} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
-    return f"internal error, request {name}"
-
-
-def failure(handler: Handler, error: RequestError) -> Response:
-    """The response that tells a client what is wrong with its request."""
-    return _response(handler, error.status, _json({"error": str(error)}))
-
-
-def _route(
-    handler: Handler, method: str, path: str, headers: Mapping[str, str], body: bytes
-) -> tuple[int, bytes, dict[str, str]]:
-    allowed = ROUTES.get(path)
-    if allowed is None:
-        raise RequestError("no such path: expected POST /, GET / or GET /healthz", 404)
-    if method not in allowed:
-        text = f"no such method here: expected {' or '.join(allowed)}"
-        return 405, _json({"error": text}), {"allow": ", ".join(allowed)}
-    if path == "/healthz":
-        return 200, _json({"status": "ok"}), {}
-    if method != "POST":
-        return 200, _json(handler.describe()), {}
-    if path == "/stream":  # for servers that answer whole bodies alone
-        talk = handler.talk(headers.get("content-type"), headers.get("accept"))
-        return 200, b"".join((*talk.feed(body), *talk.end())), {"content-type": talk.content_type}
-    answer, form = handler.answer(body, headers.get("content-type"), headers.get("accept"))
-    return 200, answer, {"content-type": form}
-
-
-def _response(
-    handler: Handler, status: int, body: bytes, more: Mapping[str, str] | None = None
-) -> Response:
-    headers = {
-        "content-type": JSON,
-        "content-length": str(len(body)),
-        "x-content-type-options": "nosniff",
-        "lamda-address": handler.bundle.address,
-    }
-    return status, headers | dict(more or {}), body
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value).encode()
+    await http.respond(handler, headers, receive, counted)
+    seconds = perf_counter() - began
+    handler.watch.count("/stream", "POST", status, seconds, 0, sent)
+    handler.watch.tell("POST", "/stream", headers, status, seconds, 0, sent)
 
 
 def _headers(scope: Mapping[str, Any]) -> dict[str, str]:
@@ -156,33 +142,43 @@ class _Gone(Exception):
     """The client went away before its request was complete."""
 
 
-async def _read(receive: Receive, headers: Mapping[str, str], most: int) -> bytes:
-    """The body of a request, read no further than it may be long."""
-    declared = headers.get("content-length", "0")
-    declared = int(declared) if declared.isdecimal() and len(declared) < 19 else 0
-    body, more = bytearray(), True
-    while more and max(declared, len(body)) <= most:
-        message = await receive()
+def _declared(headers: Mapping[str, str]) -> int:
+    """How many bytes the headers say that the body has; 0, where they say nothing."""
+    text = headers.get("content-length", "0")
+    return int(text) if text.isdecimal() and len(text) < 19 else 0
+
+
+async def _read(declared: int, first: Mapping[str, Any], receive: Receive, most: int) -> bytes:
+    """The body of a request, of which one piece is here, read no further than it may be long."""
+    pieces: list[bytes] = []
+    size, read, message = declared, 0, first
+    while size <= most:
         if message["type"] == "http.disconnect":
             raise _Gone
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    if max(declared, len(body)) > most:
-        raise RequestError(f"expected at most {most} bytes: send fewer rows at a time", 413)
-    return bytes(body)
+        pieces.append(message.get("body", b""))
+        read += len(pieces[-1])
+        size = max(declared, read)
+        if not message.get("more_body", False):
+            break
+        message = await receive()
+    if size > most:
+        raise RequestError(errors.LONG.format(most=most), 413)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def send_response(send: Send, method: str, response: Response) -> None:
+async def send_response(send: Send, response: Response) -> None:
     """Send a whole response."""
     status, headers, body = response
     pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+    await send({"type": "http.response.body", "body": body})
 
 
-async def _lifespan(receive: Receive, send: Send) -> None:
+async def _lifespan(handler: Handler, receive: Receive, send: Send) -> None:
     while True:
         phase = (await receive())["type"]
+        if phase == "lifespan.shutdown":
+            handler.watch.state = STOPPING
         await send({"type": f"{phase}.complete"})
         if phase == "lifespan.shutdown":
             return

@@ -64,6 +64,7 @@ class Check:
         self.fit(value.get("padded", []), [str], "padded")
         self.fit(value.get("plugins", []), [self.plugin], "plugins")
         self.fit(value.get("stream"), self.maybe(self.stream), "stream")
+        self.fit(value.get("image"), self.maybe(self.image), "image")
         self.names(value)
         self.bounds(value["weights"])
         self.combinations(value["sizes"], value["programs"], "programs")
@@ -130,6 +131,16 @@ class Check:
             "tokenizer": self.file, "batch": str, "length": str, "ids": [self.step],
             "mask": self.maybe(self.steps), "max_length": self.whole,
         }, where)  # fmt: skip
+
+    def image(self, value: Any, where: str) -> None:
+        self.fit(value, {
+            "axes": str, "fit": str, "filter": str, "mean": self.numbers, "std": self.numbers,
+        }, where)  # fmt: skip
+
+    def numbers(self, value: Any, where: str) -> None:
+        found = value if isinstance(value, list) else [value]
+        good = bool(found) and all(type(x) in (int, float) for x in found)
+        self.expect(good, where, "a number, or a list of them", value)
 
     def steps(self, value: Any, where: str) -> None:
         self.fit(value, [self.step], where)

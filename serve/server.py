@@ -3,25 +3,32 @@
 uvicorn takes 100 ms to import, twice as long as it takes to load a small model. So the port is
 open before the bundle is read, and early requests wait rather than fail; once it is loaded they
 are answered one thread to a connection; and uvicorn takes over as soon as it can.
+
+On SIGTERM it is no longer ready (GET /readyz), goes on for LAMDA_DRAIN seconds so that whoever
+sends requests here can see that, then takes no connection more, and ends when all is answered.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import threading
 import time
 from importlib.util import find_spec
 
-from serve import log
+from serve import log, settings
 from serve.connection import Connection
 from serve.errors import ServeError
 from serve.http import make_app
+from serve.watch import LOADING, STOPPING, warm
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from types import FrameType
 
     from serve.handler import Handler
 
@@ -32,8 +39,15 @@ QUIET = 0.02  # seconds for those who waited for the bundle, before uvicorn take
 GRACE = 10  # seconds for what is under way when the server is told to stop
 
 
-def run(load: Callable[[], Handler], host: str, port: int) -> None:
+def run(
+    load: Callable[[], Handler],
+    host: str,
+    port: int,
+    beside: Callable[[Handler], AbstractContextManager[object]] | None = None,
+) -> None:
     """Serve the handler until SIGTERM or SIGINT; what is under way then is finished.
+
+    `beside` is what else serves it in the meantime.
 
     Raises:
         ServeError: uvicorn is not installed, or the bundle can not be loaded.
@@ -41,8 +55,10 @@ def run(load: Callable[[], Handler], host: str, port: int) -> None:
     """
     if find_spec("uvicorn") is None:
         raise ServeError(UVICORN)
+    drain = settings.seconds(settings.DRAIN, 0)
     with _listen(host, port) as bound:
         handler = load()
+        handler.watch.state = LOADING  # it answers already, and more slowly than it will
         place = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
         bundle, engine = handler.bundle, handler.engine
         early = Early(bound, handler)
@@ -52,10 +68,19 @@ def run(load: Callable[[], Handler], host: str, port: int) -> None:
             told = f"({engine.way}: {engine.why})"
             print(f"serving {bundle.name} {bundle.address} at {place} {told}", flush=True)
             time.sleep(QUIET)
-            if os.environ.get("LAMDA_WARM") != "0":
-                engine.warm()
-            _uvicorn(handler, bound, early)
+            warm(handler)
+            if beside is None:
+                _uvicorn(handler, bound, early, drain)
+            else:
+                with beside(handler):
+                    _uvicorn(handler, bound, early, drain)
+        except SystemExit:  # SIGTERM, which uvicorn was not there to hear
+            if handler.watch.state != STOPPING:
+                handler.watch.state = STOPPING
+                time.sleep(drain)
+            raise
         finally:
+            handler.watch.state = STOPPING
             early.end()
 
 
@@ -109,20 +134,34 @@ class Early:
             thread.start()
 
 
-def _uvicorn(handler: Handler, bound: socket.socket, early: Early) -> None:
+def _uvicorn(handler: Handler, bound: socket.socket, early: Early, drain: float) -> None:
     """Serve on the socket for good."""
     try:
         import uvicorn
     except ImportError:
         raise ServeError(UVICORN) from None
+    import gc
+
+    from serve.protocol import protocol
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             early.hand_over()
 
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            first = handler.watch.state != STOPPING
+            handler.watch.state = STOPPING
+            if first and drain and sig == signal.SIGTERM:
+                later = threading.Timer(drain, super().handle_exit, (sig, frame))
+                later.daemon = True  # a second signal need not wait for it
+                later.start()
+            else:
+                super().handle_exit(sig, frame)
+
     config = uvicorn.Config(
         make_app(handler),
+        http=protocol(handler),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -130,12 +169,17 @@ def _uvicorn(handler: Handler, bound: socket.socket, early: Early) -> None:
         lifespan="off",
         timeout_graceful_shutdown=GRACE,
     )
+    gc.freeze()  # what is here is here to stay: it need not be looked through again and again
     Server(config).run(sockets=[bound])
 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        bound = socket.create_server((host, port), family=family)
     except OSError as error:
         raise OSError(f"can not listen on {host}:{port}: {error.strerror}") from None
+    # What is accepted inherits it. Head and body are two writes, of which the second would wait
+    # for the client to acknowledge the first, 40 ms.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound

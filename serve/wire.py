@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 LARGEST_HEAD = 65_536  # bytes of a first line and its headers, and of trailers
 LARGEST = 1 << 62  # bytes of a body, where nobody says less
 REASONS = {
-    200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
-    406: "Not Acceptable", 408: "Request Timeout", 413: "Content Too Large",
-    415: "Unsupported Media Type", 500: "Internal Server Error", 503: "Service Unavailable",
+    200: "OK", 304: "Not Modified", 400: "Bad Request", 404: "Not Found",
+    405: "Method Not Allowed", 406: "Not Acceptable", 408: "Request Timeout",
+    413: "Content Too Large", 415: "Unsupported Media Type", 500: "Internal Server Error",
+    503: "Service Unavailable", 504: "Gateway Timeout",
 }  # fmt: skip
 _HEXADECIMAL = frozenset(b"0123456789abcdefABCDEF")
 

@@ -5,7 +5,7 @@ programs and executables there: it compiles nothing and writes the tensors that 
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +49,7 @@ def bundle(
     batch: Given = None,
     padded: str | Sequence[str] = (),
     tokenizer: str | Path | bytes | None = None,
+    image: Mapping[str, Any] | None = None,
     roll: bool | None = None,
     plugin: bool = False,
     tune: bool = False,
@@ -70,9 +71,12 @@ def bundle(
     (:mod:`lamda.compile.tune`). That takes seconds to minutes, and its choice may differ from time
     to time; a successor in the same directory keeps it.
 
-    With ``tokenizer``, a ``tokenizer.json``, requests may be text; it travels as data. ``limit``
-    names a platform whose limit of size the deployed function must keep, ``"aws-lambda-zip"`` for
-    one. ``sign`` is a private key, a PEM file, or several: what signs the manifest.
+    With ``tokenizer``, a ``tokenizer.json``, requests may be text; it travels as data. With
+    ``image`` they may be JPEG or PNG, for an input that is one array of pictures:
+    ``{"mean": 127, "std": 128, "fit": "crop"}`` for one says how they fill it (docs/bundle.md).
+    ``limit`` names a platform whose limit of size the deployed function must keep,
+    ``"aws-lambda-zip"`` for one. ``sign`` is a private key, a PEM file, or several: what signs the
+    manifest.
 
     >>> import lamda as lm, serve, tempfile
     >>> directory = tempfile.mkdtemp()
@@ -97,6 +101,9 @@ def bundle(
         data = tokenizer if isinstance(tokenizer, bytes) else Path(tokenizer).read_bytes()
         text = manifest.text(model, files.add("files", [data]), numbers, None)
     entries = manifest.describe(model, name or str(model), numbers, text)
+    if image is not None:
+        entries["image"] = manifest.image(model, image)
+        entries["example"] = {"image": [manifest.PICTURE]}
     if names := promised(model, padded, numbers):
         entries["padded"] = names
     whole = program.of(model, roll)

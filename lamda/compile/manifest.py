@@ -1,6 +1,7 @@
 """Manifests: what docs/bundle.md says of a model, apart from the files."""
 
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -11,8 +12,14 @@ from lamda.compile.sizes import Sizes, batch_dimension
 from lamda.model import Model
 from lamda.types import ArrayType, Type
 from lamda.versions import pred
+from serve.errors import BundleError
+from serve.image import Plan
 
 FORMAT = "lamda.bundle/1"
+# The smallest picture: one black pixel, as PNG.
+PICTURE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
 
 
 def describe(model: Model, name: str, sizes: Sizes, text: dict[str, Any] | None) -> dict[str, Any]:
@@ -95,6 +102,33 @@ def text(
         "mask": list(found["mask"][0]) if "mask" in found else None,
         "max_length": min(max_length or sizes[str(length)][-1], sizes[str(length)][-1]),
     }
+
+
+def image(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
+    """How a picture becomes the input: ``given``, and what is usual where it says nothing.
+
+    Raises SpecError where the input is not one array of pictures.
+    """
+    input = types.to_json(model.require_input())
+    usual = {"axes": _axes(input), "fit": "stretch", "filter": "bilinear", "mean": 0, "std": 1}
+    if unknown := sorted(set(given) - set(usual)):
+        text = errors.UNKNOWN_IMAGE.format(given=unknown[0], known=", ".join(usual))
+        raise errors.SpecError(text)
+    entry = {**usual, **given}
+    try:
+        Plan(entry, input)
+    except BundleError as error:
+        raise errors.SpecError(errors.BAD_IMAGE.format(name=model, reason=error)) from None
+    return entry
+
+
+def _axes(input: dict[str, Any]) -> str:
+    """``bhwc`` for ``float32[b, 224, 224, 3]``: an axis of 1 or 3 is that of the channels."""
+    dims = input.get("array", ["", []])[1]
+    batch = "b" if dims and isinstance(dims[0], str) else ""
+    sides = dims[len(batch) :]
+    planar = len(sides) == 3 and sides[0] in (1, 3) and sides[2] not in (1, 3)
+    return batch + ("hw" if len(sides) == 2 else "chw" if planar else "hwc")
 
 
 def _is_tokens(leaf: ArrayType) -> bool:

@@ -36,7 +36,7 @@ async def respond(
     try:
         talk = handler.talk(headers.get("content-type"), headers.get("accept"))
     except RequestError as error:
-        return await send_response(send, "POST", failure(handler, error))
+        return await send_response(send, failure(handler, error))
     out = Out(handler, talk, send)
     try:
         async with (
@@ -87,7 +87,7 @@ class Out:
     async def fail(self, error: RequestError) -> None:
         """Say what is wrong: as a status where nothing has been sent, else in the last line."""
         if not self._begun:
-            return await send_response(self._send, "POST", failure(self._handler, error))
+            return await send_response(self._send, failure(self._handler, error))
         try:
             async with asyncio.timeout(LINGER):
                 await self.write(self._talk.failed(str(error)))

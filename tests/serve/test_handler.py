@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from serve.arrays import Array
 from serve.errors import BundleError, RequestError
-from serve.forms import JSON, MSGPACK, NPY, TEXT, accepted
+from serve.forms import JSON, MSGPACK, NPY, OCTETS, TEXT, accepted
 from serve.handler import Handler
 
 
@@ -182,12 +182,13 @@ def test_run_takes_and_checks_arrays() -> None:
 # Messages, forms, limits
 
 
-def test_who_and_pred() -> None:
+def test_who_pred_and_succ() -> None:
     function = doubling()
     assert function("who") == ADDRESS
     assert function("pred") == PRED
-    message = '400 expected the message "who" or "pred", or a request as bytes'
-    assert refused(function, "succ") == message
+    assert refused(function, "succ").startswith("404 no successor is known here: a version is ")
+    message = '400 expected the message "who", "pred" or "succ", or a request as bytes'
+    assert refused(function, "what") == message
 
 
 def test_describe_tells_a_stranger_enough_to_call() -> None:
@@ -201,8 +202,8 @@ def test_describe_tells_a_stranger_enough_to_call() -> None:
     assert found["example"] == [[1.0, 2.0]]
     assert found["runtime"] == {"way": "memory", "why": "a test", "notes": ["a note"]}
     assert found["content_types"] == {
-        "request": [JSON, MSGPACK, NPY],
-        "answer": [JSON, MSGPACK, NPY],
+        "request": [JSON, MSGPACK, NPY, OCTETS],
+        "answer": [JSON, MSGPACK, NPY, OCTETS],
     }
     body = found["request"]["body"].encode()
     assert function(body, found["request"]["content_type"]) == b"[[2,4]]"
@@ -231,8 +232,8 @@ def test_npy_falls_back_to_msgpack_where_the_output_is_not_one_array() -> None:
     npy = npy.replace(b"(1, 2), }", b"(2,), }  ")
     assert function.answer(npy, NPY)[1] == MSGPACK
     assert refused(function, b"[1,2]", JSON, NPY) == (
-        "406 expected Accept to name application/json or application/msgpack, "
-        'got "application/x-npy"'
+        "406 expected Accept to name application/json or application/msgpack or "
+        'application/octet-stream, got "application/x-npy"'
     )
 
 
@@ -268,7 +269,7 @@ def test_limits_and_unknown_forms() -> None:
     )
     assert refused(function, b"[[1,2]]", "text/plain") == (
         "415 expected the content type application/json or application/msgpack or "
-        'application/x-npy, got "text/plain"'
+        'application/x-npy or application/octet-stream, got "text/plain"'
     )
     assert refused(function, b"") == (
         "400 the request is empty: expected float32[b, 2], such as [[1.0, 2.0]]"

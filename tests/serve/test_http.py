@@ -196,7 +196,7 @@ def test_wrong_content_types(client: httpx.Client) -> None:
     assert response.status_code == 415
     assert response.json() == {
         "error": "expected the content type application/json or application/msgpack or "
-        'application/x-npy, got "application/xml"'
+        'application/x-npy or application/octet-stream, got "application/xml"'
     }
     refused = client.post("/", json=[[1, 2]], headers={"Accept": "text/html"})
     assert refused.status_code == 406
@@ -263,6 +263,59 @@ def test_health_is_answered_during_a_long_call() -> None:
             go.set()
             call.join(10)
         assert answers == ["1"]
+
+
+def test_a_request_that_takes_too_long_is_a_504_and_others_are_answered() -> None:
+    go = threading.Event()
+    one = {"array": ["float32", []]}
+
+    def slow(x: np.ndarray) -> list[np.ndarray]:
+        assert x < 0 or go.wait(10)
+        return [x]
+
+    function = handler(Bundle(one, one), slow, max_seconds=0.3)
+    with serving(function) as url:
+        try:
+            response = httpx.post(url, json=1, headers={"X-Request-Id": "a-1"})
+            assert response.status_code == 504
+            assert response.json()["error"].startswith("expected an answer within 0.3 s: send few")
+            assert response.headers["x-request-id"] == "a-1"
+            assert httpx.post(url, json=-1).json() == -1
+        finally:
+            go.set()
+        assert 'route="/",method="POST",status="504"' in httpx.get(url + "/metrics").text
+
+
+def test_a_body_that_does_not_come_is_waited_for_only_so_long(url: str) -> None:
+    with serving(doubling(max_seconds=0.3)) as url:
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n[[1"
+        assert raw(url, head).startswith(b"HTTP/1.1 504")
+
+
+def test_requests_too_many_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve.http, "MOST", 2)
+    go, one = threading.Event(), {"array": ["float32", []]}
+    started = threading.Semaphore(0)
+
+    def slow(x: np.ndarray) -> list[np.ndarray]:
+        started.release()
+        assert go.wait(10)
+        return [x]
+
+    with serving(handler(Bundle(one, one), slow)) as url:
+        calls = [threading.Thread(target=lambda: httpx.post(url, json=1)) for _ in range(2)]
+        for call in calls:
+            call.start()
+        try:
+            assert all(started.acquire(timeout=10) for _ in calls)
+            refused = httpx.post(url, json=1)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert refused.json()["error"].startswith("there are 2 requests under way already: ")
+        finally:
+            go.set()
+            for call in calls:
+                call.join(10)
+        assert httpx.post(url, json=1).json() == 1
 
 
 def test_a_bug_is_logged_and_not_told(capfd: pytest.CaptureFixture[str]) -> None:

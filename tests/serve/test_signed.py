@@ -153,12 +153,12 @@ def test_the_command_and_the_environment(folder: Path) -> None:
 
 
 def test_every_platform_asks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from serve import aws
     from serve import http as web
+    from serve.aws import start
 
     monkeypatch.setenv("LAMDA_BUNDLE", str(folder / "out"))
     monkeypatch.setenv("LAMDA_REQUIRE_KEY", str(folder / "b.pub"))
-    for load in (aws._load, lambda: web.__getattr__("app")):
+    for load in (start.load, lambda: web.__getattr__("app")):
         with pytest.raises(SignatureError, match="is signed by other keys"):
             load()
 

@@ -165,9 +165,10 @@ FIRST = """
 import json, sys
 sys.argv = ["serve.aws", sys.argv[1]]
 from serve import aws
-handler = aws._load(sys.argv[1])
+from serve.aws import start
+handler = start.load(sys.argv[1])
 assert aws.invoke(handler, b"[[1,2,3]]")
-from serve import aws_runtime, connection
+from serve import connection
 print(json.dumps(sorted(sys.modules)))
 """
 
@@ -381,3 +382,12 @@ def test_a_stream_that_goes_wrong_says_so_where_it_does() -> None:
     assert old.partition(b"\r\n\r\n")[2] == b"".join(scanning().stream(line))
     slow = exchange(STREAM + chunk(line) + chunk(b""), of=scanning(max_seconds=-1))
     assert slow.startswith(b"HTTP/1.1 408 ")
+
+
+def test_what_is_accepted_does_not_wait_to_be_acknowledged() -> None:
+    from serve.server import _listen
+
+    with _listen("127.0.0.1", 0) as bound, socket.create_connection(bound.getsockname()):
+        accepted, _ = bound.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
