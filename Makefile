@@ -26,9 +26,13 @@ faults: setup  ## cut the power of a store, crowd it, read what is damaged, emul
 	FUZZ=2000 FAULTS=1 TARGETS=1 LOADS=2000 $(BIN)/python -m pytest tests/faults/powercut.py tests/faults/crowd.py \
 		tests/test_store_bad_input.py tests/serve/test_faults.py tests/test_targets.py tests/serve/test_program.py
 
+.PHONY: campaign
+campaign: setup  ## send 10,000 broken requests to each adapter, and run a real Ray; an hour
+	CAMPAIGN=10000 RAY=1 $(BIN)/python -m pytest -n 2 tests/serve -k "broken or ray"
+
 .PHONY: bench
-bench: setup data  ## time the normal form, programs, rolling, the laws, the store, cold starts and calls
-	@for each in normal zero_cost rolling laws store coldstart calls; do $(BIN)/python benchmarks/$$each.py || exit; done
+bench: setup data  ## time the normal form, programs, rolling, the laws, the store, cold starts, calls and servers
+	@for each in normal zero_cost rolling laws store coldstart calls serve; do $(BIN)/python benchmarks/$$each.py || exit; done
 
 # With a GPU, JAX in .venv runs on it from then on, in all that does not set JAX_PLATFORMS; the plugin
 # must be of the very version of jaxlib, which is not the newest, so it is not one of the lock.

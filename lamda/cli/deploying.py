@@ -1,12 +1,27 @@
-"""Commands that bundle and serve: bundle, serve, invoke."""
+"""Commands that bundle and serve: bundle, serve, invoke, deploy."""
 
 import argparse
 import inspect
 import os
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
-from lamda.cli.arguments import Command, numbers_of, size_of, store_of, tell
+from lamda.cli.arguments import (
+    STORE,
+    Command,
+    count,
+    is_bundle,
+    numbers_of,
+    size_of,
+    store_of,
+    tell,
+)
+
+PLATFORMS = (
+    "aws", "azure", "gcp", "knative", "kserve", "openfaas", "openwhisk", "ray", "sagemaker",
+)  # fmt: skip
+"""Those of :mod:`lamda.deploy`, which is not imported to say what there is."""
 
 
 def add(command: Command, in_store: Command) -> None:
@@ -19,11 +34,7 @@ def add(command: Command, in_store: Command) -> None:
     )
     bundle.set_defaults(refuse=bundle.error)
     bundle.add_argument("directory", metavar="OUT", help="the directory to write")
-    bundle.add_argument("--batch", type=numbers_of, metavar="N,N", help="sizes of the batch")
-    bundle.add_argument(
-        "--size", type=size_of, action="append", default=[], metavar="NAME=N,N",
-        help="sizes of a named dimension; may be given again",
-    )  # fmt: skip
+    _add_sizes(bundle)
     bundle.add_argument(
         "--padded", action="append", default=[], metavar="NAME",
         help="a dimension along which zeros after the values change nothing; may be given again",
@@ -41,7 +52,6 @@ def add(command: Command, in_store: Command) -> None:
         "--limit", metavar="PLATFORM",
         help="refuse what is too large for a platform: aws-lambda-zip, ...",
     )  # fmt: skip
-    bundle.add_argument("--tokenizer", metavar="FILE", help="a tokenizer.json: text goes in")
     bundle.add_argument(
         "--sign", action="append", default=[], metavar="KEY",
         help="sign the bundle with this private key; may be given again",
@@ -68,6 +78,37 @@ def add(command: Command, in_store: Command) -> None:
     )
     invoke.add_argument("--plugin", metavar="PATH", help="the PJRT plugin to run with")
     _add_required(invoke)
+    _add_deploy(command)
+
+
+def _add_deploy(command: Command) -> None:
+    deploy = command(
+        "deploy",
+        _deploy,
+        "write what a platform's own tool needs to deploy a model, and tell its command",
+        "lamda deploy aws news --store store --out news-aws --batch 1,8",
+    )
+    deploy.add_argument("platform", metavar="PLATFORM", help=f"one of {', '.join(PLATFORMS)}")
+    deploy.add_argument("ref", metavar="REF", help="a ref, an address, or a bundle directory")
+    deploy.add_argument("--out", required=True, metavar="DIR", help="the directory to write")
+    deploy.add_argument("--store", default=STORE, metavar="DIR", help=f"default: {STORE}")
+    deploy.add_argument("--name", metavar="NAME", help="what to call the function")
+    deploy.add_argument("--registry", metavar="HOST/PATH", help="where the image is pushed to")
+    deploy.add_argument("--memory", type=count, metavar="MB", help="the memory to ask for")
+    deploy.add_argument("--timeout", type=count, metavar="SECONDS", help="the longest answer")
+    deploy.add_argument(
+        "--container", action="store_true", help="an image, where a zip is the default"
+    )
+    _add_sizes(deploy)
+
+
+def _add_sizes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch", type=numbers_of, metavar="N,N", help="sizes of the batch")
+    parser.add_argument(
+        "--size", type=size_of, action="append", default=[], metavar="NAME=N,N",
+        help="sizes of a named dimension; may be given again",
+    )  # fmt: skip
+    parser.add_argument("--tokenizer", metavar="FILE", help="a tokenizer.json: text goes in")
 
 
 def _add_required(parser: argparse.ArgumentParser) -> None:
@@ -125,6 +166,31 @@ def _told(tuned: Any) -> str:
     flags = " ".join(f"--{name}={value}" for name, value in tuned.flags.items()) or "no flags"
     gained = f", {tuned.gained:.0%} of the time saved" if tuned.flags and tuned.tries else ""
     return f"{tuned.target} {at}: {tuned.note or flags + gained}"
+
+
+def _deploy(chosen: argparse.Namespace) -> None:
+    from lamda.deploy import deploy, way_to
+
+    way_to(chosen.platform, chosen.container)  # before anything is compiled for it
+    directory, out = chosen.ref, Path(chosen.out)
+    if not is_bundle(chosen):
+        directory = out / "bundle"
+        _bundle_into(chosen, directory)
+    done = deploy(
+        chosen.platform, directory, out, name=chosen.name, registry=chosen.registry,
+        memory=chosen.memory, timeout=chosen.timeout, container=chosen.container,
+    )  # fmt: skip
+    print(f"{done.directory}: {', '.join(done.files)}")
+    print("run next:", *done.command, sep="\n  ")
+
+
+def _bundle_into(chosen: argparse.Namespace, directory: Path) -> None:
+    from lamda.compile import bundle
+
+    bundle(
+        store_of(chosen).get(chosen.ref), directory, name=chosen.ref, batch=chosen.batch,
+        tokenizer=chosen.tokenizer, **dict(chosen.size),
+    )  # fmt: skip
 
 
 def _serve(chosen: argparse.Namespace) -> NoReturn:

@@ -50,12 +50,17 @@ def rie() -> Path:
 class Lambda:
     """A function behind the emulator, which takes one request at a time."""
 
-    def __init__(self, url: str, log: IO[bytes]) -> None:
-        self.url, self._log = url, log
+    def __init__(self, url: str, client: httpx.Client, log: IO[bytes], emulator: int) -> None:
+        self.url, self._client, self._log, self._emulator = url, client, log, emulator
 
     def __call__(self, event: bytes) -> bytes:
         """The answer to an event, or what Lambda says of an error, also with status 200."""
-        return httpx.post(self.url, content=event, timeout=30).content
+        return self._client.post(self.url, content=event).content
+
+    def process(self) -> int:
+        """The id of the function's own process; the emulator starts it at the first event."""
+        (found,) = (pid for pid in _session(self._emulator) if pid != self._emulator)
+        return found
 
     def log(self) -> str:
         """What the emulator and its function wrote so far."""
@@ -78,7 +83,9 @@ def running(*command: str, **environment: str) -> Iterator[Lambda]:
         )
         try:
             _wait(outer, process)
-            yield Lambda(f"http://{outer}/2015-03-31/functions/function/invocations", log)
+            url = f"http://{outer}/2015-03-31/functions/function/invocations"
+            with httpx.Client(timeout=30, verify=False) as client:
+                yield Lambda(url, client, log, process.pid)
         finally:
             _end(process)
 

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import make
 import numpy as np
 import pytest
 import rie
+import tools
 from memory import ADDRESS, Bundle, doubling, handler
 
 import serve.aws
@@ -185,10 +187,66 @@ def test_the_emulator_gets_errors_and_goes_on(double: rie.Lambda) -> None:
     assert double(b"[[1,2]]") == b"[[2,4]]"
 
 
+EVENTS = {path.stem: path.read_bytes() for path in sorted(Path(HERE, "events").glob("*.json"))}
+ASKED = {  # what each kind of event of sam is answered by, once a request is put into it
+    "alb-request": {"statusCode": 200},
+    "apigateway-aws-proxy": {"statusCode": 200},
+    "apigateway-http-api-proxy": {"statusCode": 200},
+    "cloudwatch-scheduled-event": {"status": "ok"},
+    "dynamodb-update": {"batchItemFailures": []},
+    "kinesis-get-records": {"batchItemFailures": []},
+    "s3-delete": {"answers": []},
+    "sns-notification": {"answers": [[[2, 4]]]},
+    "sqs-receive-message": {"batchItemFailures": []},
+}
+
+
+def asking(kind: str) -> dict[str, Any]:
+    """An event of sam, with a request in it."""
+    value = json.loads(EVENTS[kind])
+    if "requestContext" in value:
+        post = {"method": "POST", "path": "/", "stage": "$default"}
+        value["requestContext"] |= {"http": post} if "rawPath" in value else {}
+        where = {"httpMethod": "POST", "path": "/", "rawPath": "/prod/", "isBase64Encoded": False}
+        value |= {"body": "[[1,2]]", **{key: where[key] for key in where if key in value}}
+        if "rawPath" in value:
+            value["requestContext"]["stage"] = "prod"
+    for record in value.get("Records", []):
+        encoded = base64.b64encode(b"[[1,2]]").decode()
+        record |= {"body": "[[1,2]]"} if "body" in record else {}
+        record.get("kinesis", {})["data"] = encoded
+        record.get("dynamodb", {})["NewImage"] = {"request": {"B": encoded}}
+        record.get("Sns", {})["Message"] = "[[1,2]]"
+    return value
+
+
+@pytest.mark.parametrize("kind", ASKED)
+def test_the_emulator_gets_every_event_of_sam(double: rie.Lambda, kind: str) -> None:
+    expected = ASKED[kind]
+    answer = json.loads(double(json.dumps(asking(kind)).encode()))
+    assert {key: answer[key] for key in expected} == expected
+    if "body" in answer:
+        assert answer["body"] == "[[2,4]]"
+    json.loads(double(EVENTS[kind]))  # and as it came
+    assert "internal error" not in double.log()
+
+
 def test_a_real_bundle_on_the_emulator(tmp_path: Path) -> None:
     directory = make.dense(tmp_path / "dense", executables=False)
     with rie.running(sys.executable, "-m", "serve.aws", directory) as function:
         assert json.loads(function(b"[[0,0,0],[1,2,3]]")) == [[1, -1], [5, 4.5]]
+
+
+def test_the_function_in_the_runtime_of_amazon(tmp_path: Path) -> None:
+    directory = make.dense(tmp_path / "dense", executables=False)
+    path = f"{make.ROOT}:{tools.package('awslambdaric', '4.2.2')}"
+    command = (sys.executable, "-m", "awslambdaric", "serve.aws.handler")
+    with rie.running(*command, PYTHONPATH=path, LAMDA_BUNDLE=directory) as function:
+        assert json.loads(function(b"[[0,0,0],[1,2,3]]")) == [[1, -1], [5, 4.5]]
+        answer = json.loads(function(json.dumps(http("[[1,2,3]]")).encode()))
+        assert (answer["statusCode"], json.loads(answer["body"])) == (200, [[5, 4.5]])
+        assert len(answer["headers"]["x-request-id"]) == 36  # the id of the invocation
+        assert json.loads(function(b"[[1]]"))["errorType"] == "RequestError"
 
 
 def test_a_bundle_that_does_not_load_is_an_init_error(tmp_path: Path) -> None:
@@ -292,6 +350,40 @@ def test_the_loop_over_every_kind_of_connection() -> None:
         api.say(TAKEN)
         api.hang_up()
         assert api.asked() == (NEXT, b"")
+
+
+TRACE = b"Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+
+
+def test_the_trace_and_the_name_of_an_invocation_are_passed_on() -> None:
+    with function() as (api, _):
+        assert api.asked() == (NEXT, b"")
+        asked = json.dumps(http("[[1,2]]")).encode()
+        length = b"Content-Length: %d" % len(asked)
+        api.say(event(asked, length, b"Lambda-Runtime-Trace-Id: " + TRACE, name=b"8-a"))
+        line, body = api.asked()
+        assert line == "POST /2018-06-01/runtime/invocation/8-a/response HTTP/1.1"
+        headers = json.loads(body)["headers"]
+        assert headers["x-request-id"] == "8-a"
+        traced = "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01"
+        assert headers["traceparent"] == traced
+        api.say(TAKEN)
+        assert api.asked() == (NEXT, b"")
+        api.say(event(asked))  # the trace of one invocation is not that of the next
+        assert "traceparent" not in json.loads(api.asked()[1])["headers"]
+
+
+def test_nothing_is_begun_after_the_deadline() -> None:
+    with function() as (api, _):
+        for left, ended in [(0, "error"), (60, "response")]:
+            assert api.asked() == (NEXT, b"")
+            deadline = b"Lambda-Runtime-Deadline-Ms: %d" % (1000 * (time.time() + left))
+            api.say(event(b"[[1,2]]", b"Content-Length: 7", deadline))
+            line, body = api.asked()
+            assert line == f"POST /2018-06-01/runtime/invocation/7/{ended} HTTP/1.1"
+            if ended == "error":
+                assert json.loads(body)["errorMessage"].startswith("expected an answer within ")
+            api.say(TAKEN)
 
 
 def test_what_lambda_refuses_is_in_the_log_and_the_loop_goes_on() -> None:

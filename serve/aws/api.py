@@ -8,12 +8,16 @@ from __future__ import annotations
 import sys
 from socket import create_connection
 
+from serve.aws.context import Context
 from serve.forms import JSON
 from serve.wire import Wire, WireError
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from socket import socket
+
+ROOT = "/2018-06-01/runtime"
 
 
 class RuntimeApi:
@@ -25,33 +29,57 @@ class RuntimeApi:
         self._address = address
         self._wire: Wire | None = None
 
-    def next(self) -> tuple[bytes, str]:
-        """The next event, waited for as long as it takes, and the name of its invocation."""
+    def next(self) -> tuple[bytes, Context]:
+        """The next event, waited for as long as it takes, and what is told of its invocation."""
         status, headers, event = self._ask("GET", "invocation/next", {}, b"")
         name = headers.get("lambda-runtime-aws-request-id")
         if status != 200 or name is None:
             text = f"expected an event from Lambda, got status {status}: {event!r}"
             raise SystemExit(f"serve: {text}")
-        return event, name
+        return event, Context(name, headers)
 
     def post(self, path: str, body: bytes, **headers: str) -> None:
         """Tell Lambda what became of an event."""
         status, _, said = self._ask("POST", path, {"Content-Type": JSON, **headers}, body)
         if status >= 300:
-            print(f"serve: Lambda refused {path}: {status} {said!r}", file=sys.stderr, flush=True)
+            _tell(f"Lambda refused {path}: {status} {said!r}")
+
+    def stream(self, path: str, headers: Mapping[str, str], pieces: Iterable[bytes]) -> None:
+        """Tell Lambda what becomes of an event while it does; each piece is sent when it is there.
+
+        The connection is one of its own: what has been sent can not be sent again on another.
+        """
+        wire = Wire(self._connected())
+        coding = {"Host": self._address, "Transfer-Encoding": "chunked", "Connection": "close"}
+        try:
+            wire.send(f"POST {ROOT}/{path} HTTP/1.1", {**coding, **headers}, b"")
+            for piece in pieces:
+                wire.socket.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+            wire.socket.sendall(b"0\r\n\r\n")
+            head = wire.head()
+            status, said = (head[0].split(" ")[1], wire.body(head[1])) if head else ("", b"")
+        except OSError as error:  # nobody waits for it any more
+            status, said = "", str(error).encode()
+        finally:
+            wire.socket.close()
+        if not status.startswith("2"):
+            _tell(f"Lambda refused {path}: {status} {said!r}")
+
+    def _connected(self) -> socket:
+        host, _, port = self._address.rpartition(":")
+        return create_connection((host, int(port)))
 
     def _ask(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes
     ) -> tuple[int, Mapping[str, str], bytes]:
-        first = f"{method} /2018-06-01/runtime/{path} HTTP/1.1"
+        first = f"{method} {ROOT}/{path} HTTP/1.1"
         headers = {"Host": self._address, "Content-Length": str(len(body)), **headers}
         if self._wire is not None:
             try:
                 return self._exchange(self._wire, first, headers, body)
             except OSError:
                 pass  # it was closed since the last time: ask once more
-        host, _, port = self._address.rpartition(":")
-        self._wire = Wire(create_connection((host, int(port))))
+        self._wire = Wire(self._connected())
         return self._exchange(self._wire, first, headers, body)
 
     def _exchange(
@@ -67,3 +95,7 @@ class RuntimeApi:
             wire.socket.close()
             self._wire = None
         return int(status), head[1], content
+
+
+def _tell(text: str) -> None:
+    print(f"serve: {text}", file=sys.stderr, flush=True)
