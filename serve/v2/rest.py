@@ -1,0 +1,95 @@
+"""The REST half of the protocol: its paths.
+
+Source: https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from serve.errors import RequestError
+from serve.forms import JSON
+from serve.routes import READ, failure
+from serve.v2 import answer, model, request
+from serve.v2.infer import infer
+from serve.watch import READY
+
+TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from serve.handler import Handler
+    from serve.routes import Response
+
+    About = tuple[int, dict[str, Any]]
+
+NO_PATH = (
+    "no such path: expected GET /v2, /v2/health/live, /v2/health/ready, /v2/models/NAME, "
+    "/v2/models/NAME/versions/ADDRESS, /ready after either, or POST with /infer after either"
+)
+_MODEL = re.compile(
+    r"/v2/models/(?P<name>.+?)(/versions/(?P<version>[^/]+))?(?P<action>/infer|/ready)?", re.S
+)
+
+
+def respond(
+    handler: Handler, method: str, path: str, headers: Mapping[str, str], body: bytes
+) -> Response:
+    """The status, headers and body that answer an HTTP request; names of headers in lower case.
+
+    Raises:
+        RequestError: something is wrong with the request; `serve.routes` answers what it says.
+    """
+    about = _server(handler, path) or _model(handler, path)
+    allowed = ("POST",) if about is None else READ
+    if method not in allowed:
+        error = RequestError(f"no such method here: expected {' or '.join(allowed)}", 405)
+        status, more, said = failure(handler, error)
+        return status, {**more, "allow": ", ".join(allowed)}, said
+    if about is not None:
+        status, value = about
+        return _response(handler, status, json.dumps(value).encode())
+    asked = request.read(headers, body, handler.max_bytes)
+    given = infer(handler, asked.tensors, [name for name, _ in asked.outputs])
+    return _response(handler, 200, *answer.write(handler.bundle, given, asked))
+
+
+def _server(handler: Handler, path: str) -> About | None:
+    """The status and the value that a path of the server answers."""
+    if path in ("/v2", "/v2/"):
+        return 200, model.server()
+    if path == "/v2/health/live":
+        return 200, {"live": True}
+    if path == "/v2/health/ready":
+        return _ready(handler, {})
+    return None
+
+
+def _model(handler: Handler, path: str) -> About | None:
+    """What a path of the model answers; None for the one that takes requests."""
+    found = _MODEL.fullmatch(path)
+    if found is None:
+        raise RequestError(NO_PATH, 404)
+    model.check(handler, found["name"], found["version"])
+    if found["action"] == "/ready":
+        return _ready(handler, {"name": handler.bundle.name})
+    return None if found["action"] else (200, model.model(handler))
+
+
+def _ready(handler: Handler, about: dict[str, Any]) -> About:
+    ready = handler.watch.state == READY
+    return 200 if ready else 503, {**about, "ready": ready}
+
+
+def _response(
+    handler: Handler, status: int, body: bytes, more: Mapping[str, str] | None = None
+) -> Response:
+    headers = {
+        "content-type": JSON,
+        "content-length": str(len(body)),
+        "x-content-type-options": "nosniff",
+        "lamda-address": handler.bundle.address,
+    }
+    return status, headers | dict(more or {}), body
