@@ -1,6 +1,7 @@
 """Tuning: what is kept agrees, gained, and is kept by successors."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import serve
 from lamda.compile import program, targets, tune
 from lamda.compile.executables import Executables
 from lamda.compile.files import Files
+from serve.errors import PluginError
 from serve.runtime.measure import Measured
 
 model = dense(64, 64, 0, "f") >> lm.lift(jnp.tanh) >> dense(64, 8, 1, "g")
@@ -99,6 +101,17 @@ class TestWhatIsKept:
         assert (unknown.flags, unknown.gained) == (UNKNOWN, None)
         assert "No such compile option: 'xla_cpu_no_such_flag'" in unknown.refused
         assert all(each.gained is not None for each in found.tries[:2])
+
+    def test_why_is_told_however_deep_the_plugin_lies(self, tmp_path, monkeypatch):
+        deep = "/" + "folder/" * 60 + "plugin.so"
+
+        def build(code, target, flags):
+            raise PluginError(f"{deep} could not compile: {deep}: No such option")
+
+        trial = tune._Trial(SimpleNamespace(build=build), b"", None, None)
+        trial.build((UNKNOWN,))
+        (refused,) = trial.tried.values()
+        assert refused.refused.endswith("plugin.so could not compile: plugin.so: No such option")
 
 
 class TestWhereItIsKept:

@@ -6,6 +6,7 @@ together as well, since among many that are timed once the fastest is often only
 second time counts.
 """
 
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -296,4 +297,5 @@ def _unfit(target: Target) -> str:
 
 
 def _short(error: PluginError) -> str:
-    return " ".join(str(error).split())[:300]
+    """What an error says, of files their names alone: how deep they lie hides no reason."""
+    return re.sub(r"(?<!\S)/\S*/", "", " ".join(str(error).split()))[:300]
