@@ -26,14 +26,15 @@ class Connection:
     `run` may be in one thread, `end` in another, or in a handler of a signal.
     """
 
-    __slots__ = ("_busy", "_handler", "_wire", "last")
+    __slots__ = ("_busy", "_ended", "_handler", "_wire", "last")
 
     def __init__(self, socket: socket, handler: Handler) -> None:
         self._wire = Wire(socket)
         self._handler = handler
         self._busy = False
+        self._ended = False
         self.last = False
-        """Whether the next answer is the last one."""
+        """Whether the next answer is the last one, and says so."""
 
     def run(self) -> None:
         """Answer until the client hangs up, `end` is called, or an answer was the last one."""
@@ -47,7 +48,7 @@ class Connection:
 
     def end(self) -> None:
         """No request after the one that is under way."""
-        self.last = True
+        self.last = self._ended = True
         if not self._busy:
             try:
                 self._wire.socket.shutdown(0)  # wakes a thread that waits for a request
@@ -83,14 +84,13 @@ class Connection:
             from serve.coding import packed
 
             response = packed(response, headers["accept-encoding"])
-        last = self._done() or not _kept(version, headers)
+        # One that has come already is answered too.
+        last = (self.last and self._wire.waits()) or not _kept(version, headers)
         self._send(method, response, last)
         self._busy = False
-        return not (last or self._done())  # once more: `end` may have been called since
-
-    def _done(self) -> bool:
-        """Was that the last request? One that has come already is answered too."""
-        return self.last and self._wire.waits()
+        if self._ended:  # since then, perhaps: what has come already is read, and nothing more
+            self._wire.socket.shutdown(0)
+        return not last
 
     def _refuse(self, method: str, error: RequestError | WireError) -> bool:
         if not isinstance(error, RequestError):

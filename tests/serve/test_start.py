@@ -27,6 +27,7 @@ from serve.connection import Connection
 from serve.handler import Handler
 from serve.http import make_app
 from serve.runtime import plugins
+from serve.wire import Wire
 
 HERE = Path(__file__).parent
 BODY = b"[[1,2]]"
@@ -218,6 +219,31 @@ def test_requests_that_have_come_before_the_end_are_answered() -> None:
     assert answer.count(b"[[2,4]]") == 3
     assert answer.count(b"connection: keep-alive") == 2
     assert answer.count(b"connection: close") == 1
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_a_promise_of_another_answer_is_kept(end: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was told to keep the connection sends on it, and must not find it closed."""
+    ours, theirs = socket.socketpair()
+    connection = Connection(theirs, doubling())
+    send = Wire.send
+    answers: list[bytes] = []
+
+    def sent(wire: Wire, first: str, headers: dict[str, str], body: bytes) -> None:
+        send(wire, first, headers, body)
+        answers.append(headers["connection"].encode())
+        if len(answers) == 1:
+            ours.sendall(POST)
+            if end:
+                connection.end()
+            connection.last = True
+
+    monkeypatch.setattr(Wire, "send", sent)
+    with ours:
+        ours.settimeout(10)
+        ours.sendall(POST)
+        connection.run()
+    assert answers == [b"keep-alive", b"close"]
 
 
 def test_requests_one_after_the_other_on_one_connection() -> None:
