@@ -3,8 +3,9 @@
     .venv/bin/python benchmarks/serve.py [--rounds 5] [--only NAME ...]
 
 NAME is a part. `cpu`: processor time of a request to the identity model, beside that of uvicorn
-and starlette returning a constant. `throughput`: eight layers of 512, the numbers as they are in
-memory, beside BentoML and LitServe, which take them as base64 in JSON and compute with numpy.
+and starlette returning a constant. `throughput`: eight layers of 512, rows of numbers as they are
+in memory, beside BentoML and LitServe, which take them as JSON does, in lists, or as base64 in
+JSON, and compute with numpy.
 `stop`: requests that are under way when SIGTERM comes. `lambda`: the time of an event through the
 emulator of AWS, beside a loop that returns a constant. Every server is fresh in each round, the
 rounds are shuffled, and each first answer is checked. The first run installs the peers under
@@ -68,33 +69,39 @@ def identity() -> dict[str, Server]:
     }
 
 
-def mlp() -> dict[str, Server]:
-    """The same layers and the same row."""
-    case = models.case("mlp", 1)
-    row = case.inputs["x"].tobytes()
-    text = base64.b64encode(row).decode()
+def mlp(rows: int) -> dict[str, Server]:
+    """The same layers and the same rows: in lists, as one writes JSON, or as they are in memory."""
+    case = models.case("mlp", rows)
+    body = case.inputs["x"].tobytes()
+    lists = json.dumps({"x": case.inputs["x"].tolist()}).encode()
+    text = json.dumps({"x": base64.b64encode(body).decode()}).encode()
 
-    def numbers(find: Callable[[bytes], bytes]) -> Callable[[bytes], None]:
-        return lambda answer: case.check(find(answer))
+    def listed(answer: bytes) -> None:
+        found = json.loads(answer)
+        found = found["x"] if isinstance(found, dict) else found
+        case.check(np.asarray(found, np.float32).tobytes())
+
+    def packed(answer: bytes) -> None:
+        found = json.loads(answer)["x"] if answer.startswith(b"{") else answer.strip(b'"')
+        case.check(base64.b64decode(found))
+
+    def bentoml(asked: bytes, path: str, check: Callable[[bytes], None]) -> Server:
+        return Server(
+            "bentoml", ("-m", "bentoml", "serve", "with_bentoml:Mlp", "--port", "{port}"), asked,
+            check, path=path, environ={"WEIGHTS": str(case.folder), "BENTOML_DO_NOT_TRACK": "1"},
+        )  # fmt: skip
+
+    def litserve(asked: bytes, form: str, check: Callable[[bytes], None]) -> Server:
+        command = ("with_litserve.py", "{port}", str(case.folder), form)
+        return Server("litserve", command, asked, check, path="/predict")
 
     return {
-        "lamda": Server(
-            "lamda", served(case.folder / "bundle"), row, case.check, OCTETS
-        ),
-        "BentoML": Server(
-            "bentoml",
-            ("-m", "bentoml", "serve", "with_bentoml:Mlp", "--port", "{port}"),
-            json.dumps({"x": text}).encode(),
-            numbers(lambda answer: base64.b64decode(answer.strip(b'"'))),
-            path="/run", environ={"WEIGHTS": str(case.folder), "BENTOML_DO_NOT_TRACK": "1"},
-        ),
-        "LitServe": Server(
-            "litserve", ("with_litserve.py", "{port}", str(case.folder)),
-            json.dumps({"x": text}).encode(),
-            numbers(lambda answer: base64.b64decode(json.loads(answer)["x"])),
-            path="/predict",
-        ),
-    }  # fmt: skip
+        "lamda": Server("lamda", served(case.folder / "bundle"), body, case.check, OCTETS),
+        "BentoML, lists": bentoml(lists, "/run", listed),
+        "BentoML, base64": bentoml(text, "/packed", packed),
+        "LitServe, lists": litserve(lists, "lists", listed),
+        "LitServe, base64": litserve(text, "base64", packed),
+    }
 
 
 # The parts
@@ -138,16 +145,18 @@ def cpu(rounds: int) -> None:
 
 
 def throughput(rounds: int) -> None:
-    found = loaded(mlp(), rounds)
-    show(f"eight layers of 512, {rounds} fresh servers each", found)
+    for rows in models.BATCHES:
+        found = loaded(mlp(rows), rounds)
+        rows_ = "a row" if rows == 1 else f"{rows} rows"
+        show(f"eight layers of 512, {rows_} a request, {rounds} fresh servers each", found)
 
-    def share(peer: str) -> float:
-        return median(found, peer, 0) / median(found, "lamda", 0)
+        def share(peer: str, found: dict[str, list[tuple[float, float]]]) -> float:
+            return median(found, peer, 0) / median(found, "lamda", 0)
 
-    runners.goals([
-        (f"throughput of {peer} / lamda's", partial(share, peer), 0.1, "")
-        for peer in ("BentoML", "LitServe")
-    ])  # fmt: skip
+        runners.goals([
+            (f"throughput of {peer} / lamda's", partial(share, peer, found), 0.1, "")
+            for peer in found if peer != "lamda"
+        ])  # fmt: skip
 
 
 def stop(rounds: int) -> None:
@@ -289,9 +298,9 @@ def made() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights.write(str(folder), numbers)
     lm.bundle(prepare.model("mlp", numbers), folder / "bundle", name="mlp", batch=models.BATCHES)
-    case = models.case("mlp", 1)
-    answer = functions.mlp(numbers, jnp.asarray(case.inputs["x"]))
-    np.save(folder / "b1.answer.npy", np.asarray(answer))
+    for rows in models.BATCHES:
+        answer = functions.mlp(numbers, jnp.asarray(models.case("mlp", rows).inputs["x"]))
+        np.save(folder / f"b{rows}.answer.npy", np.asarray(answer))
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ rest of the answer.
 
 from __future__ import annotations
 
+import os
 from time import perf_counter
 
 from serve import errors
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     App = Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]
 
 MOST = 1024  # requests under way at a time, each of which may be as large as one may be
+THREADS = min(32, (os.cpu_count() or 1) + 4)  # of asyncio, that compute at a time
 SMALL = 65_536  # bytes of a request that may be answered without a thread
 
 
@@ -49,7 +51,7 @@ def make_app(handler: Handler) -> App:
     from serve.deadline import Deadline, late
     from serve.trace import identify
 
-    under_way = 0
+    under_way = computing = 0
 
     async def app(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -104,11 +106,22 @@ def make_app(handler: Handler) -> App:
                 # plugin lets other threads run while it computes. The hop costs 0.3 ms, measured
                 # on two busy cores, which is why what is known to be quick does without.
                 with Deadline(handler.max_seconds):
-                    return await asyncio.to_thread(whole, "POST", path, headers, body)
+                    return await threaded(path, headers, body)
         except TimeoutError:
             raise late(handler.max_seconds) from None
         finally:
             under_way -= 1
+
+    async def threaded(path: str, headers: Mapping[str, str], body: bytes) -> Response:
+        """The answer, from a thread of its own beside those of others."""
+        nonlocal computing
+        computing += 1
+        handler.watch.beside = min(computing, THREADS)
+        try:
+            return await asyncio.to_thread(whole, "POST", path, headers, body)
+        finally:
+            computing -= 1
+            handler.watch.beside = max(1, min(computing, THREADS))
 
     return app
 

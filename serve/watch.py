@@ -43,10 +43,12 @@ class Watch:
     Any number of threads may count.
     """
 
-    __slots__ = ("_lock", "_quick", "log", "rows", "state")
+    __slots__ = ("_lock", "_quick", "beside", "log", "rows", "state")
 
     def __init__(self) -> None:
         self.state = READY
+        self.beside = 1
+        """How many are computed beside each other, each of which then takes longer."""
         self.log = settings.choice(settings.LOG, ("off", "json", "text"))
         self.rows: dict[tuple[str, str, int], Row] = {}
         self._quick: dict[tuple[str, int], int] = {}
@@ -67,11 +69,11 @@ class Watch:
             row.received += received
             row.sent += sent
             if status == 200:
-                steady = self._quick.get(size, 0) + 1 - int(seconds * 1000)
+                steady = self._quick.get(size, 0) + 1 - int(seconds * 1000 / self.beside)
                 self._quick[size] = max(SLOWEST, min(STEADY, steady))
 
     def quick(self, route: str, size: int) -> bool:
-        """Did requests like this one take less than a millisecond, for some time now?"""
+        """Did requests like this one take less than a millisecond each, for some time now?"""
         return self._quick.get((route, size.bit_length()), 0) >= QUICK
 
     def tell(

@@ -1,6 +1,6 @@
-"""The eight layers behind LitServe, which takes JSON: the numbers are base64 in it.
+"""The eight layers behind LitServe, which takes JSON: the numbers are lists in it, or base64.
 
-PROGRAM PORT FOLDER
+PROGRAM PORT FOLDER lists|base64
 """
 
 import base64
@@ -9,6 +9,8 @@ import sys
 import litserve
 import numpy as np
 import weights
+
+LISTS = sys.argv[3] == "lists"
 
 
 class Mlp(litserve.LitAPI):
@@ -19,6 +21,8 @@ class Mlp(litserve.LitAPI):
         ]
 
     def decode_request(self, request):
+        if LISTS:
+            return np.asarray(request["x"], np.float32)
         return np.frombuffer(base64.b64decode(request["x"]), np.float32).reshape(-1, 512)
 
     def predict(self, x):
@@ -27,7 +31,7 @@ class Mlp(litserve.LitAPI):
         return x
 
     def encode_response(self, output):
-        return {"x": base64.b64encode(output.tobytes()).decode()}
+        return {"x": output.tolist() if LISTS else base64.b64encode(output.tobytes()).decode()}
 
 
 if __name__ == "__main__":

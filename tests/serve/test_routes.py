@@ -399,6 +399,19 @@ def test_a_bucket_counts_all_that_took_as_long_or_less(times: list[float]) -> No
                 assert sample.value == sum(seconds <= bound for seconds in times)
 
 
+def test_what_is_slow_only_beside_others_is_quick() -> None:
+    """In six threads on one core each of six takes as long as all of them."""
+    watch = Watch()
+    watch.beside = 6
+    for _ in range(2 * QUICK):
+        watch.count("/", "POST", 200, 0.003, 100, 100)
+    assert watch.quick("/", 100)
+    watch.beside = 1
+    for _ in range(2 * QUICK):
+        watch.count("/", "POST", 200, 0.003, 100, 100)
+    assert not watch.quick("/", 100)
+
+
 def test_what_was_quick_for_long_is_known_to_be() -> None:
     watch = Watch()
     for _ in range(QUICK):
