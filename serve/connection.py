@@ -26,13 +26,14 @@ class Connection:
     `run` may be in one thread, `end` in another, or in a handler of a signal.
     """
 
-    __slots__ = ("_busy", "_ended", "_handler", "_wire", "last")
+    __slots__ = ("_ended", "_handler", "_wire", "busy", "last")
 
     def __init__(self, socket: socket, handler: Handler) -> None:
         self._wire = Wire(socket)
         self._handler = handler
-        self._busy = False
         self._ended = False
+        self.busy = False
+        """Whether a request is under way."""
         self.last = False
         """Whether the next answer is the last one, and says so."""
 
@@ -49,7 +50,7 @@ class Connection:
     def end(self) -> None:
         """No request after the one that is under way."""
         self.last = self._ended = True
-        if not self._busy:
+        if not self.busy:
             try:
                 self._wire.socket.shutdown(0)  # wakes a thread that waits for a request
             except OSError:
@@ -62,7 +63,7 @@ class Connection:
             head = self._wire.head()
             if head is None:
                 return False
-            self._busy = True
+            self.busy = True
             method, path, version = _request(head[0])
             headers = head[1]
             if version == "1.1" and "host" not in headers:
@@ -87,7 +88,7 @@ class Connection:
         # One that has come already is answered too.
         last = (self.last and self._wire.waits()) or not _kept(version, headers)
         self._send(method, response, last)
-        self._busy = False
+        self.busy = False
         if self._ended:  # since then, perhaps: what has come already is read, and nothing more
             self._wire.socket.shutdown(0)
         return not last

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 UVICORN = 'HTTP takes the package uvicorn: install it, or "lamda[http]"'
 MOST = 64  # early connections; more wait for uvicorn
 SILENCE = 5  # seconds that an early connection may be silent, as long as uvicorn keeps one
-QUIET = 0.02  # seconds for those who waited for the bundle, before uvicorn takes the processor
+# Seconds for those who waited for the bundle, before uvicorn takes the processor: to be heard, and
+# to be answered.
+QUIET, PATIENCE = 0.02, 1.0
 GRACE = 10  # seconds for what is under way when the server is told to stop
 
 
@@ -67,7 +69,7 @@ def run(
             log.started("http", handler)
             told = f"({engine.way}: {engine.why})"
             print(f"serving {bundle.name} {bundle.address} at {place} {told}", flush=True)
-            time.sleep(QUIET)
+            early.settle()
             warm(handler)
             if beside is None:
                 _uvicorn(handler, bound, early, drain)
@@ -99,6 +101,13 @@ class Early:
         """Begin to answer."""
         self._bound.setblocking(False)  # two may wait for the same connection
         self._accepting.start()
+
+    def settle(self) -> None:
+        """Wait until those who are here are answered, unless that takes long."""
+        until = time.monotonic() + PATIENCE
+        time.sleep(QUIET)
+        while time.monotonic() < until and any(c.busy for c in [*self._connections.values()]):
+            time.sleep(QUIET / 4)
 
     def hand_over(self) -> None:
         """Take no connection more, and answer one request more on each there is."""
