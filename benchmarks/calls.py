@@ -21,6 +21,7 @@ from peers.processes import Peer
 
 WAYS = {
     "lamda": runners.LAMDA,
+    "lamda, cpu:native": runners.NATIVE,
     "lamda, rolled": runners.ROLLED,
     "lamda, unrolled": runners.UNROLLED,
     "jax.jit": runners.JAX,

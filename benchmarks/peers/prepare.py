@@ -3,8 +3,8 @@
     python benchmarks/peers/prepare.py [NAME ...]
 
 Under `.cache/peers/models/NAME`: weights, inputs, the answer that all must give, bundles, and the
-model in the form of each peer. `bundle` is what `lm.bundle` makes by itself; `rolled` has the
-layers as one scanned body, and `unrolled` writes them out.
+model in the form of each peer. `bundle` is what `lm.bundle` makes by itself; `native` is for this
+processor alone, `rolled` has the layers as one scanned body, and `unrolled` writes them out.
 """
 
 import json
@@ -12,6 +12,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ def prepare(name: str) -> None:
     lm.bundle(model(name, w), folder / "bundle", name=name, batch=models.BATCHES)
     if name == "add_one":
         return
+    native = partial(lm.bundle, name=name, batch=models.BATCHES, targets=["cpu:native"])
+    native(model(name, w), folder / "native")
     for way in (True, False):
         made = folder / ("rolled" if way else "unrolled")
         lm.bundle(layered(name, w), made, name=name, batch=models.BATCHES, roll=way)

@@ -17,6 +17,7 @@ Timed = Callable[[int], float]
 
 LAMDA = Peer("lamda", "with_lamda.py", ("{folder}/bundle",))
 UNROLLED = Peer("lamda", "with_lamda.py", ("{folder}/unrolled",))
+NATIVE = Peer("lamda", "with_lamda.py", ("{folder}/native",))
 ROLLED = Peer("lamda", "with_lamda.py", ("{folder}/rolled",))
 HANDLER = Peer("lamda", "with_handler.py", ("{folder}/bundle",), json=True)
 JAX = Peer("", "with_jax.py")
