@@ -7,6 +7,7 @@ expected, what came, what to do.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def made_at() -> str:
@@ -56,6 +57,21 @@ class RemoteError(LamdaError, ConnectionError):
 
 class SuccessionError(LamdaError, ValueError):
     """A version is not a successor of the one that a ref names."""
+
+
+class DivergedError(LamdaError, FloatingPointError):
+    """A loss was not finite: training stopped, and the last good weights are here."""
+
+    def __init__(self, text: str, *, step: int, batch: str, weights: Any) -> None:
+        super().__init__(text)
+        self.step = step
+        """The step whose loss it was, from 1."""
+        self.batch = batch
+        """The address of the examples of that step."""
+        self.weights = weights
+        """The last weights whose loss was finite."""
+        self.model: Any = None
+        """The successor with those weights."""
 
 
 class LawError(LamdaError, AssertionError):
@@ -319,6 +335,10 @@ BELOW_LIMIT = (
     "Nothing was written."
 )
 UNKNOWN_DEPLOYMENT = "platform {given!r} is not known; lamda deploys to {known}"
+INTO_BUNDLE = (
+    "{path} is the bundle itself: expected another directory to write the deployment to. "
+    "Nothing was written."
+)
 NO_CONTAINER = "{platform} has no container=True: it is deployed in one way"
 NO_CPU_PLUGIN = (
     "the deployed function needs the PJRT plugin for the CPU, and there is none here: install "
@@ -343,10 +363,134 @@ FIT_DATA = "data is (inputs, targets), two trees of arrays with the same first a
 FIT_FROZEN = "{name} has nothing to train: every weight is frozen, or it has none"
 FIT_LOSS = "loss(prediction, target) must give one number; it gave {given}"
 FIT_NAN = (
-    "the loss is {value} at step {step}. Training stopped; nothing was returned. Lower the "
-    "learning rate, clip the gradients (optax.clip_by_global_norm), or look at the data."
+    "the loss is {value} at step {step}, whose examples are {batch}. Training stopped; the last "
+    "model whose loss was finite is .model of this error. Lower the learning rate, clip the "
+    "gradients (optax.clip_by_global_norm), or look at the data."
 )
+FIT_LENGTH = "give steps=, or epochs=, and not both; got steps={steps!r} and epochs={epochs!r}"
+FIT_OTHER_STREAM = (
+    "the first {step} batches are not those that the checkpoint was made from: give the same data"
+    " again, or another directory as checkpoint="
+)
+FIT_PATIENCE = "patience= stops by the loss on held-out data: give eval=(inputs, targets)"
+FIT_ACCUMULATE = "a batch of {batch} has no {accumulate} parts of one size: accumulate= divides it"
+FIT_DEVICES = "a batch of {batch} has no equal part for each of {devices} devices"
+FIT_NO_DEVICES = "devices={given} are wanted, and there are {here} here"
+FIT_DTYPE = (
+    "the model does not run in {dtype}: {error}. Programs that were read from a store run in the "
+    "dtypes that they were stored in; get them with trust_source=True, or leave dtype= out."
+)
+FIT_COMPUTED = "dtype= is bfloat16, float32 or float64, what a step is computed in; got {given!r}"
+FIT_CHECKPOINT = "{path} is no checkpoint of this run: {error}. Remove it to begin anew."
+NOT_TRAINED = (
+    "{ref} has no receipt with the programs that it was trained by: it was put as it is, or by an "
+    "older lamda. What lm.fit gives has them."
+)
+NO_TRAINED_FROM = "{ref} was trained from {model}, which is not the version before it"
+NO_TRAINED_ON = (
+    "{ref} was trained on the data {data}, which is not in this store: put it by store.put_data or "
+    "lamda data add, or give data="
+)
+OTHER_DATA = "{ref} was trained on the data {wanted}, and given is {found}"
+OF_STREAM = (
+    "{model} was trained on a stream, of which nothing was kept: what is to be trained again is "
+    "trained on arrays or a data set"
+)
+FEW_EXAMPLES = "a step takes {batch} examples, and there are {count}"
+LITTLE_DATA = (
+    "there are {train} examples to fit to and {held} held out: expected at least {batch}, the batch"
+    " of a step, and 1. Add more data, or choose another share as holdout="
+)
+BAD_HOLDOUT = "holdout= is the share that is held out, between 0 and 1; got {given!r}"
+FIT_FOUND = "found {address} in the store, trained before; force=True trains again"
 FIT_COUNT = "{what} is a whole number from 1, got {given!r}"
+
+SEARCH_FACTORY = (
+    "optimizer= is a function of the settings of grid=, such as optax.adam, or without a grid an "
+    "optimiser; got {given}"
+)
+SEARCH_GRID = (
+    "grid= has values to try for each setting of the optimiser, or is a list of settings, and is "
+    "not empty, such as {{'learning_rate': [1e-3, 1e-2]}}; got {given!r}"
+)
+SEARCH_VALUES = "grid= has a list of values for {name}, such as [1e-3, 1e-2]; got {given!r}"
+SEARCH_SETTING = "{name}({taken}) does not take the settings {given}: {error}"
+SEARCH_MADE = "{name} makes no optimiser with init and update; it made {given}"
+SEARCH_UNHASHABLE = (
+    "the setting {name} is neither a number nor a value that can be compared: {given!r}. A tuple "
+    "can be, in place of a list"
+)
+SEARCH_INPUT = """\
+candidates of a search are trained on the same data, and these take other inputs:
+  {left} takes {given}
+      made at {left_at}
+  {right} takes {wanted}
+      made at {right_at}
+{axes}
+Search over each by itself, or compose a part before one of them that turns its input into the \
+other's."""
+SEARCH_EVAL = "metric= is taken on held-out data: give eval=(inputs, targets)"
+SEARCH_METRIC = "metric= is a function of predictions and targets, or one of {known}; got {given!r}"
+ACCURACY = (
+    "accuracy is of logits with one axis more than labels, which are whole numbers; got "
+    "{prediction} and {label}"
+)
+SEARCH_DIVERGED = (
+    "each of the {count} that were trained diverged, the first at step {step}; .rows has the last "
+    "model of each whose loss was finite. Lower the learning rates, or look at the data."
+)
+SEARCH_FOUND = "found {count} in the store, trained before; force=True trains again"
+SEARCH_STATIC = (
+    "the optimiser must know {names} to be made, so each value is a program of its own, which "
+    "takes longer"
+)
+
+MERGE_NO_BASE = (
+    "{name} and what is merged into it have no common predecessor: their lineages go back to "
+    "{firsts}. Say the version that they were made from: merge(..., base=...)."
+)
+MERGE_STRUCTURE = """\
+{other} can not be merged into {name}: they are not one but for their weights:
+{differences}
+Merge versions of one structure, with the names of its parts."""
+MERGE_FIXED = (
+    "{name} does not train what these lineages have different: {paths}. Merging adds changes of "
+    "trained weights alone: merge into a model that trains these, or keep them as they were."
+)
+MERGE_SCALE = "scale is one finite number, or {count}, one for each that is merged; got {given!r}"
+MERGE_FINITE = (
+    "the sum of the changes of {path} is not finite. Lower the scale, or look at the weights: "
+    "lm.diff tells how far each lineage moved."
+)
+
+RATES = (
+    "rates are patterns of paths, each with a finite number from 0, as in {{'encoder/**': 0.1}}; "
+    "got {given!r}"
+)
+RATES_NOTHING = "{pattern!r} matches no weight that is trained; their paths are {paths}"
+
+DISTIL_INPUT = """\
+teacher and student read the same inputs:
+  {left} takes {given}
+      made at {left_at}
+  {right} takes {wanted}
+      made at {right_at}
+{axes}
+Put a part before one of them that turns one into the other."""
+DISTIL_OUTPUT = (
+    "the loss of soft targets is of logits, one array of one type with the classes along its last "
+    "axis: {teacher} gives {given}, and {student} gives {wanted}. Say loss=, a function of what "
+    "the student gives and of what the teacher gives."
+)
+DISTIL_ROWS = "{teacher} must give a row for each example, and for {count} it gives {given}"
+DISTIL_DATA = (
+    "data is what teacher and student take, {wanted}, with an example in each row; it is "
+    "(inputs, labels) where alpha= says that labels count. Got {given}"
+)
+DISTIL_PAIR = "with alpha= above 0 data is (inputs, labels), or a data set; got {given}"
+DISTIL_NUMBER = "{what} is a number {range}, got {given!r}"
+DISTIL_TEMPERATURE = "temperature= is of the default loss: leave it out where loss= is given"
+DISTIL_LABELS = "label_loss= is of labels: say their share of the loss, alpha= above 0"
 
 NO_STORE = "{path} is not a store: it has no oci-layout. Make one with lm.Store({path!r})."
 NO_REF = "there is no {ref!r} in {path}; its refs are {refs}"
@@ -631,3 +775,42 @@ or a type has changed. If this is meant, run pytest --lamda-write-golden, and co
 GOLDEN_VERSION = """\
 the hashing version of lamda is {version}, and {file} was written with {at}: every address has \
 changed. Run pytest --lamda-write-golden, and commit the file."""
+
+DATA_ROWS = (
+    "a data set takes inputs and targets, trees of arrays with one first axis and a row at least, "
+    "and was given {given}. What is a list of numbers is an array by numpy.asarray"
+)
+DATA_RANGE = (
+    "{given} is kept as {wanted} here, and has a number that is too large for it: make it smaller, "
+    "or set jax_enable_x64"
+)
+DATA_OTHER_ROWS = (
+    "rows of a data set have one type: these are {given}, and those before are {wanted}. Convert "
+    "them, pad or cut what is longer, or make another data set of them"
+)
+DATA_TAKE = "rows are whole numbers from 0 to below {count:,}, or a slice, and not {given!r:.200}"
+DATA_RECORDS = "records are named by their SHA-256, each of 64 hexadecimal digits"
+NOT_DATA = "{given} is no data set: lm.DataSet.of(inputs, targets) makes one"
+OTHER_KIND = {
+    "model": "{ref} is a data set, and a model is wanted here: store.data({ref!r}) gives its rows",
+    "data": "{ref} is a model, and a data set is wanted here: store.get({ref!r}) gives it",
+}
+DATA_NOT_SUCCESSOR = (
+    "{ref} has moved on, to {head}, and what was to be put is not that with more shards: take what "
+    "is there, store.data({ref!r}), append to it, and put that"
+)
+DATA_SHARDS = "{who} has other shards than the version before it, {pred}, and one more"
+NO_DIFF = "{ref} is a data set, and models are compared: lamda log and lamda data show tell of it"
+DATA_FILE = (
+    "{path} is no file of rows: {why}. Expected a .npz or .safetensors file with the names inputs "
+    "and targets, or names below these, as inputs/ids; or a directory of feedback records"
+)
+DATA_RECORD = (
+    "{path} is no record of feedback, whose name is the SHA-256 of its bytes and .safetensors: "
+    "take it away, or copy it again"
+)
+DATA_RECORDS_DIFFER = (
+    "{path} holds {given}, and the other records hold {wanted}: records of one directory have rows "
+    "of one type. Keep those of other models in directories of their own"
+)
+NO_RECORDS = "{path} has no record of feedback: is it the directory that LAMDA_FEEDBACK names?"

@@ -8,8 +8,10 @@ Source: https://spec.openapis.org/oas/v3.1.1.html
 
 from __future__ import annotations
 
+import os
 from sys import float_info
 
+from serve import feedback
 from serve.batching import MOST, Batching
 from serve.forms import JPEG, JSON, MSGPACK, NPY, OCTETS, PNG, TEXT
 from serve.lists import FLOATS
@@ -92,8 +94,10 @@ def _paths(handler: Handler) -> Schema:
     maybe = {"anyOf": [ADDRESS, {"type": "null"}]}
     any_object = {"type": "object"}
     described = _get("describe", "What the model is, and how to ask it", any_object)
+    taking = {"/feedback": {"post": _feedback(handler)}} if os.environ.get(feedback.PLACE) else {}
     return {
         "/": {"get": described, "post": _post(handler)},
+        **taking,
         "/who": {"get": _get("who", "The address of the model", ADDRESS)},
         "/pred": {"get": _get("pred", "The version that it came from", maybe)},
         "/openapi.json": {"get": _get("openapi", "This document", any_object)},
@@ -161,7 +165,28 @@ def _any_side(dim: str | int) -> Schema:
     return fixed if isinstance(dim, int) else {"title": dim}
 
 
-def _post(handler: Handler) -> Schema:
+def _feedback(handler: Handler) -> Schema:
+    """What POST /feedback takes, where it takes any."""
+    numbers = {"type": ["number", "boolean", "array"]}
+    label = {"description": "A number, or a list of one for each row of the request.", **numbers}
+    both = {"request": _request(handler), "label": label}
+    body = {
+        "type": "object", "properties": both, "required": [*both], "additionalProperties": False,
+    }  # fmt: skip
+    told = {"type": "object", "properties": {"record": ADDRESS}, "required": ["record"]}
+    kept = {"description": "The record is kept.", "content": {JSON: {"schema": told}}}
+    return {
+        "operationId": "feedback",
+        "summary": "Keep a request with its label",
+        "requestBody": {
+            "required": True, "content": {JSON: {"schema": body}, MSGPACK: _binary(MSGPACK)},
+        },
+        "responses": {"202": kept, **_refs(status for status in ERRORS if status != 406)},
+    }  # fmt: skip
+
+
+def _request(handler: Handler) -> Schema:
+    """The value that a request is: of the input type, or what is short for one."""
     input: Schema = {"$ref": "#/components/schemas/input"}
     for key, form in (
         ("text", {"type": "string"}),
@@ -174,8 +199,12 @@ def _post(handler: Handler) -> Schema:
                 "required": [key], "additionalProperties": False,
             }  # fmt: skip
             input = {"anyOf": [*input.get("anyOf", [input]), also]}
+    return input
+
+
+def _post(handler: Handler) -> Schema:
     taken = {form: _binary(form) for form in handler.requests}
-    taken[JSON] = {"schema": input}
+    taken[JSON] = {"schema": _request(handler)}
     if handler.bundle.example is not None:
         taken[JSON]["example"] = handler.bundle.example
     given = {form: _binary(form) for form in handler.answers}

@@ -1,8 +1,9 @@
 """`respond(handler, method, path, headers, body)` is the answer to an HTTP request.
 
 Every platform comes to this one function. POST / answers a request, POST /stream one line at a
-time (docs/bundle.md); GET / describes the model, /who, /pred and /succ are its messages,
-/openapi.json is its types; /healthz, /readyz and /metrics tell of the process (docs/http.md).
+time (docs/bundle.md); POST /feedback keeps a request with its label (docs/data.md). GET / describes
+the model, /who, /pred and /succ are its messages, /openapi.json is its types; /healthz, /readyz and
+/metrics tell of the process (docs/http.md).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ READ = ("GET", "HEAD")
 ROUTES = {
     "/": (*READ, "POST"),
     "/stream": ("POST",),
+    "/feedback": ("POST",),
     "/who": READ,
     "/pred": READ,
     "/openapi.json": READ,
@@ -136,6 +138,10 @@ def _route(
     if path == "/stream":  # for servers that answer whole bodies alone
         talk = handler.talk(headers.get("content-type"), headers.get("accept"))
         return 200, b"".join((*talk.feed(body), *talk.end())), {"content-type": talk.content_type}
+    if path == "/feedback":
+        from serve import feedback
+
+        return feedback.answer(handler, headers, body)
     if path == "/healthz":
         return 200, _json({"status": "ok"}), {}
     if path == "/readyz":

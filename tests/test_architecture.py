@@ -21,7 +21,7 @@ SERVE = [
     "serve.aws.loop", "serve.aws.s3", "serve.aws.streaming", "serve.azure", "serve.cloudevents",
     "serve.connection", "serve.container", "serve.gcp", "serve.knative", "serve.openwhisk",
     "serve.protocol", "serve.ray", "serve.sagemaker", "serve.v2.rest", "serve.wsgi",
-    "serve.fork", "serve.server", "serve.stream.blocking", "serve.stream.http",
+    "serve.feedback", "serve.fork", "serve.server", "serve.stream.blocking", "serve.stream.http",
     "serve.stream.talk", "serve.runtime.engine", "serve.runtime.build",
     "serve.runtime.topology", "serve.runtime.device", "serve.__main__",
 ]  # fmt: skip
@@ -36,7 +36,7 @@ def test_serve_imports_neither_jax_nor_lamda_nor_numpy(module):
 
 # An arrow goes from each room only to rooms that stand later in this list.
 ROOMS = (
-    "testing", "fit", "deploy", "compile", "store", "sign", "diff", "table", "draw",
+    "testing", "fit", "deploy", "compile", "store", "data", "sign", "merge", "diff", "table", "draw",
     "abstraction", "lift", "surgery", "rebuild", "combinators", "versions", "pytree", "close",
     "model", "receipt", "roll", "evaluate", "address", "normal", "steps", "uses", "check",
     "unify", "term", "kinds", "kind", "rolled", "function", "digest", "program", "purity",

@@ -350,3 +350,13 @@ def test_putting_what_is_damaged_again_does_not_make_it_trusted(store):
     for ref in ("m", "again"):
         with pytest.raises(lm.StoreError, match=f"blob {blob} of .* is damaged"):
             lm.Store(store.path).get(ref)
+
+
+def test_a_stored_model_may_be_used_first_inside_of_a_transformation(tmp_path):
+    """What is loaded there is numbers, and nothing of the transformation stays in the model."""
+    store = lm.Store(tmp_path / "store")
+    store.put(dense(4, 8), ref="m")
+    got, x = store.get("m"), rows(3, 4)
+    inside = jax.jit(lambda x: got(x))(x)
+    np.testing.assert_array_equal(inside, got(x))
+    assert got.weights["kernel"].shape == (4, 8)

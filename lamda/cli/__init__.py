@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from lamda.cli import care, deploying, exchange, knowing, laws, remotes, signing
+from lamda.cli import care, data, deploying, exchange, knowing, laws, remotes, signing, training
 from lamda.cli.arguments import STORE, plain
 
 EPILOG = """\
@@ -109,6 +109,6 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--json", action="store_true", help="write JSON")
         return made
 
-    for group in (knowing, deploying, care, exchange, signing, remotes, laws):
+    for group in (knowing, data, training, deploying, care, exchange, signing, remotes, laws):
         group.add(command, in_store)
     return parser

@@ -5,6 +5,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from lamda.cli import data
 from lamda.cli.arguments import Command, is_bundle, record_of, store_of, tell
 
 
@@ -39,6 +40,10 @@ def _show(chosen: argparse.Namespace) -> None:
     if chosen.svg and is_bundle(chosen):
         return chosen.refuse("--svg draws what is in a store, and REF is a bundle")
     record = record_of(chosen)
+    if "shards" in record:
+        if chosen.svg:
+            return chosen.refuse("--svg draws a model, and REF is a data set")
+        return data.show(chosen)
     said = {
         "name": record["name"],
         "who": record["address"],

@@ -129,6 +129,15 @@ class Catalogue:
         digest = media.record(found)["digest"]
         return checked.config(digest, self.blobs.get(digest), found)
 
+    def kind(self, manifest: str) -> str:
+        """Whether a version is a ``"model"`` or ``"data"``."""
+        return self.config(manifest).get("kind", media.MODEL_KIND)
+
+    def require_kind(self, ref: str, manifest: str, kind: str) -> None:
+        """Raises SpecError where a version is of the other kind."""
+        if self.kind(manifest) != kind:
+            raise errors.SpecError(errors.OTHER_KIND[kind].format(ref=ref))
+
     def before(self, manifest: str) -> str | None:
         """The manifest of the version before; it is the one that is said. Raises StoreError."""
         entry = self.config(manifest)
@@ -137,6 +146,9 @@ class Catalogue:
         if (found := self.config(said["manifest"])["address"]) != said["address"]:
             told = {"manifest": said["manifest"], "said": said["address"], "found": found}
             raise errors.StoreError(errors.OTHER_PRED.format(who=entry["address"], **told))
+        if entry.get("shards", [])[:-1] != self.config(said["manifest"]).get("shards", []):
+            told = {"who": entry["address"], "pred": said["address"]}
+            raise errors.StoreError(errors.DATA_SHARDS.format(**told))
         return said["manifest"]
 
     def closure(self, manifest: str) -> dict[str, int]:

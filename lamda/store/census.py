@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from lamda import errors
-from lamda.store import layout, media, reading
+from lamda.store import layout, media, reading, shards
 from lamda.store.lineage import ancestors
 
 if TYPE_CHECKING:
@@ -122,7 +122,10 @@ class Census:
             with self.told():
                 store.before(manifest)
             with self.told():
-                reading.read(record, store.blobs, lambda: None)
+                if record.get("kind") == media.DATA:
+                    shards.read(record, store.blobs)
+                else:
+                    reading.read(record, store.blobs, lambda: None)
         return record
 
     def _sizes(self) -> None:

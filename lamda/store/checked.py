@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lamda import errors
+from lamda import errors, types
 from lamda.store import media
 from lamda.tensor import SAFETENSORS
 
@@ -83,6 +83,40 @@ def _config(found: Any, manifest: Mapping[str, Any]) -> dict[str, Any]:
     here = record["pred"] and record["pred"]["manifest"]
     _need(said == here, f"the version before it is {here}, and its manifest says {said!r:.100}")
     sizes = {layer["digest"]: layer["size"] for layer in manifest["layers"]}
+    kind = record.get("kind", media.MODEL_KIND)
+    _need(kind in (media.MODEL_KIND, media.DATA), f"its kind is {kind!r:.100}; use a newer lamda")
+    (_shards if kind == media.DATA else _model)(record, sizes)
+    return record
+
+
+def _shards(record: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+    """What is said of the shards of a data set: all have rows of the type that the record says."""
+    for side in ("input", "target"):
+        _type(record[side], f"its {side}", sys.getrecursionlimit() // 4)
+    tree = {side: types.from_json(record[side]) for side in ("input", "target")}
+    wanted = [leaf for _, leaf in types.leaves(tree)]
+    _need(record["shards"], "it has no shard")
+    for entry in record["shards"]:
+        _digest(entry["address"])
+        count = _number(entry["count"], "the rows of a shard")
+        for tensor in entry["tensors"]:
+            _tensor(tensor, sizes)
+        given = [(tensor["dtype"], tensor["shape"]) for tensor in entry["tensors"]]
+        fits = given == [(leaf.dtype, [count, *leaf.shape[1:]]) for leaf in wanted]
+        _need(fits, f"the shard {entry['address']} has rows of another type")
+        if (records := entry["records"]) is not None:
+            _tensor(records, sizes)
+            of_digests = records["dtype"] == "uint8" and records["shape"][1:] == [32]
+            _need(of_digests, f"the records of the shard {entry['address']} are no digests")
+    rows = sum(entry["count"] for entry in record["shards"])
+    _need(rows == record["rows"], f"it has {rows:,} rows, and says {record['rows']!r:.100}")
+    alone = len(record["shards"]) < 2
+    _need(
+        alone == (record["pred"] is None), "the version before it has one shard less, and no other"
+    )
+
+
+def _model(record: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
     for function in record["functions"]:
         _function(function, sizes)
     slots, functions = len(record["slots"]), len(record["functions"])
@@ -95,11 +129,10 @@ def _config(found: Any, manifest: Mapping[str, Any]) -> dict[str, Any]:
     depths: list[int] = []
     for node in record["term"]:
         depths.append(_node(node, functions, slots, depths))
-    _types(record, depths)
-    return record
+    _types(record, depths, sizes)
 
 
-def _types(record: Mapping[str, Any], depths: list[int]) -> None:
+def _types(record: Mapping[str, Any], depths: list[int], sizes: Mapping[str, int]) -> None:
     """The rest of the top; and no deeper than Python goes."""
     limit = sys.getrecursionlimit() // 4
     why = f"its term is {max(depths):,} parts deep: raise sys.setrecursionlimit above 4 times that"
@@ -110,6 +143,8 @@ def _types(record: Mapping[str, Any], depths: list[int]) -> None:
         for side in ("input", "weights"):
             _type(function[side], f"the {side} of {function['name']}", limit)
     _need(record["receipt"] is None or isinstance(record["receipt"], dict), "its receipt is none")
+    for name, program in record.get("programs", {}).items():
+        _need(_digest(program) in sizes, f"the program {name} of its training is no layer")
 
 
 def _type(value: Any, what: str, limit: int) -> None:

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from lamda import errors
 from lamda.diff import Difference, diff
 from lamda.model import Model
-from lamda.store import reading
+from lamda.store import media, reading
 
 if TYPE_CHECKING:
     from lamda.store.store import Store
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 def compare(store: "Store", a: str, b: str) -> Difference:
     """What changed from ``a`` to ``b``, which are refs, addresses or manifests."""
     versions = store.find(a), store.find(b)
+    for ref, version in zip((a, b), versions, strict=True):
+        if store.kind(version) == media.DATA:
+            raise errors.SpecError(errors.NO_DIFF.format(ref=ref))
     old, new = (_blobs(store.config(version)) for version in versions)
     changed = {
         blob

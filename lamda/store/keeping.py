@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from lamda.model import Model
+from lamda.receipt import PROGRAMS
 from lamda.store import media, packs, source, writing
 from lamda.store.files import locked, write_file
 from lamda.store.packs import Place
@@ -90,11 +91,16 @@ class Keeping(Succession):
     def _write(self, model: Model, before: str | None, source: bool) -> str:
         old = None if before is None else self.config(before)
         known = {} if old is None else _places(old)
-        packs.ahead(model, self.blobs)
+        packs.ahead([tensor for _, tensor, _ in model.tensors()], self.blobs)
         entry = writing.write(model, self.blobs, known, source)
         entry["pred"] = None if old is None else {"address": old["address"], "manifest": before}
+        return self._commit(entry, self._layers(entry))
+
+    def _commit(self, entry: dict[str, Any], layers: list[dict[str, Any]]) -> str:
+        """The manifest of a version whose layers are put: its record is put, and then it."""
         record = self.blobs.put([media.canonical(entry)])
-        layers = [self._descriptor(media.RECORD, record, "lamda.json"), *self._layers(entry)]
+        before = None if entry["pred"] is None else entry["pred"]["manifest"]
+        layers = [self._descriptor(media.RECORD, record, "lamda.json"), *layers]
         config = {
             "config": {"format": "safetensors"},
             "descriptor": {"name": entry["name"]},
@@ -106,10 +112,10 @@ class Keeping(Succession):
             "artifactType": media.MODEL,
             "config": self._descriptor(media.CONFIG, self.blobs.put([media.canonical(config)])),
             "layers": layers,
-            "annotations": {media.ADDRESS: model.address}
+            "annotations": {media.ADDRESS: entry["address"]}
             | ({} if before is None else {media.PRED: before}),
         }
-        return self.admit(self.blobs.put([media.canonical(manifest)]), model.address)
+        return self.admit(self.blobs.put([media.canonical(manifest)]), entry["address"])
 
     def _layers(self, entry: dict[str, Any]) -> list[dict[str, Any]]:
         tensors = [t for s in entry["slots"] for t in s["tensors"]]
@@ -122,6 +128,8 @@ class Keeping(Succession):
             files[f["program"]] = media.CODE, f"programs/{f['name']}.jax"
             if "source" in f:
                 files[f["source"]] = source.MEDIA, f"source/{f['name']}.pickle"
+        for name, digest in entry.get(PROGRAMS, {}).items():
+            files[digest] = media.CODE, f"training/{name}.jax"
         return [self._descriptor(kind, digest, path) for digest, (kind, path) in files.items()]
 
     def _descriptor(self, kind: str, digest: str, path: str | None = None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 MODEL = "application/vnd.cncf.model.manifest.v1+json"
 CONFIG = "application/vnd.cncf.model.config.v1+json"
 WEIGHT = "application/vnd.cncf.model.weight.v1.raw"
+DATASET = "application/vnd.cncf.model.dataset.v1.raw"
 CODE = "application/vnd.cncf.model.code.v1.raw"
 RECORD = "application/vnd.cncf.model.weight.config.v1.raw"
 """The record is the first layer: the schema of ModelPack allows nothing of ours in the config."""
@@ -22,6 +23,10 @@ REF_NAME = "org.opencontainers.image.ref.name"
 ADDRESS = "dev.lamda.address"
 PRED = "dev.lamda.pred"
 """The manifest of the version before. Not ``subject``: registries delete what that names."""
+
+
+DATA, MODEL_KIND = "data", "model"
+"""The kinds of records; that of a model does not say it."""
 
 
 def canonical(value: Any) -> bytes:

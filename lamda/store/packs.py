@@ -11,7 +11,6 @@ from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from lamda.model import Model
 from lamda.store.blobs import Blobs
 from lamda.tensor import ALIGNMENT, Tensor, describe, framed, header
 
@@ -38,8 +37,8 @@ Entry: TypeAlias = tuple[str, Tensor]
 """The path of a tensor, which is its name in a pack, and the tensor."""
 
 
-def ahead(model: Model, blobs: Blobs) -> None:
-    """Write the large tensors of a model that are not here, several at a time.
+def ahead(tensors: Iterable[Tensor], blobs: Blobs) -> None:
+    """Write the large ones of these tensors that are not here, several at a time.
 
     A tensor whose digest nobody has asked for yet is hashed while it is written, and so once.
     """
@@ -47,7 +46,7 @@ def ahead(model: Model, blobs: Blobs) -> None:
     def write(tensor: Tensor) -> None:
         tensor.remember(blobs.put(tensor.chunks(), tensor.digest if tensor.known else None))
 
-    large = {id(t): t for _, t, _ in model.tensors() if t.nbytes >= SMALL}
+    large = {id(t): t for t in tensors if t.nbytes >= SMALL}
     _together(write, [t for t in large.values() if not (t.known and blobs.has(t.digest))])
 
 

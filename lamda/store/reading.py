@@ -12,7 +12,7 @@ from lamda import errors, types
 from lamda.function import Function
 from lamda.kinds import KINDS
 from lamda.model import Model
-from lamda.receipt import Receipt
+from lamda.receipt import PROGRAMS, Receipt
 from lamda.store.blobs import Blobs
 from lamda.store.source import Python
 from lamda.tensor import Tensor, Weights
@@ -88,6 +88,8 @@ def _read(
     receipt = None if record["receipt"] is None else Receipt.from_json(record["receipt"])
     model = Model(built, bound, input, output, where=WHERE, pred=pred, receipt=receipt)
     model.remember("address", record["address"])
+    programs = record.get(PROGRAMS, {})
+    model.remember(PROGRAMS, {name: partial(blobs.get, at) for name, at in programs.items()})
     return model
 
 
@@ -168,4 +170,5 @@ class _Loader:
         # A read-only map at a multiple of 64 bytes is aliased, not copied.
         dtype, count = jax.numpy.dtype(type.dtype), math.prod(map(int, type.shape))
         array = np.frombuffer(self.map(blob), dtype=dtype, count=count, offset=offset)
-        return jax.device_put(array.reshape(type.shape))  # type: ignore[arg-type]
+        with jax.ensure_compile_time_eval():  # the model may be traced where it is first used
+            return jax.device_put(array.reshape(type.shape))  # type: ignore[arg-type]

@@ -176,11 +176,11 @@ def vouched(store: "Store", ref: str, keys: Sequence[Any]) -> dict[str, Any] | N
 
 def provenance(record: dict[str, Any]) -> dict[str, Any]:
     """Where a version comes from, as its record tells."""
-    receipt = record["receipt"]
+    receipt = record.get("receipt")
     return {
         "address": record["address"],
         "pred": record["pred"],
-        "programs": [f["program"] for f in record["functions"]],
+        "programs": [f["program"] for f in record.get("functions", [])],
         "receipt": receipt,
         "data": None if receipt is None else receipt["data"],
     }

@@ -7,21 +7,24 @@ from typing import Any
 from lamda import errors
 from lamda.diff import Difference
 from lamda.model import Model
-from lamda.store import index, lineage, reading, source
+from lamda.receipt import Receipt
+from lamda.store import index, lineage, media, reading, source
 from lamda.store.collect import GRACE, Collected, collect
 from lamda.store.compared import compare
 from lamda.store.files import written
-from lamda.store.keeping import Keeping
 from lamda.store.lineage import Version
 from lamda.store.pause import uncollected
 from lamda.store.remote import transfer
 from lamda.store.signatures import require, sign_version
+from lamda.store.trained import Trained
 from lamda.store.usage import Usage, usage
 from lamda.store.verify import Progress, Report, check
 
 
-class Store(Keeping):
-    """``Store(path)`` keeps models in a directory: an OCI image layout, made where it is not.
+class Store(Trained):
+    """``Store(path)`` keeps models and data sets in a directory: an OCI image layout.
+
+    It is made where there is none.
 
     ``Store("s3://bucket/prefix")`` keeps them there: :class:`~lamda.store.remote.mirror.Mirror`.
 
@@ -80,7 +83,17 @@ class Store(Keeping):
         by its stored programs; no Python code is read, unless ``trust_source`` asks for it: that
         warns, and is noted in ``trusted.log``. Raises MissingError, StoreError.
         """
-        return self._get(self.find(ref), trust_source)
+        digest = self.find(ref)
+        self.require_kind(ref, digest, media.MODEL_KIND)
+        return self._get(digest, trust_source)
+
+    def trained(self, receipt: Receipt) -> Model | None:
+        """The result of a training run with these inputs, where the store has it.
+
+        Raises StoreError where that is damaged.
+        """
+        digest = self._trained(receipt)
+        return None if digest is None else self._get(digest, False)
 
     def _get(self, digest: str, trust_source: bool) -> Model:
         with uncollected():

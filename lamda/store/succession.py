@@ -6,6 +6,7 @@ from itertools import islice
 
 from lamda import errors
 from lamda.model import Model
+from lamda.store import media
 from lamda.store.catalogue import Catalogue
 from lamda.store.lineage import ancestors
 from lamda.versions import pred
@@ -18,6 +19,8 @@ class Succession(Catalogue):
         """The version that a ref names, which a model comes after. Raises SuccessionError."""
         head = self._refs.get(ref)
         try:
+            if head is not None:
+                self.require_kind(ref, head, media.MODEL_KIND)
             self._require_place(ref, model, head)
         except errors.MissingError:  # perhaps it is this model that is put again
             return None

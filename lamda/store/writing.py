@@ -5,13 +5,14 @@ program of every lifted function, and the dtype, shape and place of every tensor
 is opened without touching its tensors. Programs are portable StableHLO with its derivative.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from lamda import types
 from lamda.check import infer
 from lamda.function import Function
 from lamda.model import Model
+from lamda.receipt import PROGRAMS
 from lamda.store.blobs import Blobs
 from lamda.store.checked import VERSION
 from lamda.store.packs import Entry, Place, keep
@@ -46,7 +47,16 @@ def write(
         "functions": writer.functions,
         "receipt": None if model.receipt is None else model.receipt.to_json(),
         "slots": writer.slots,
+        **_training(model, blobs),
     }
+
+
+def _training(model: Model, blobs: Blobs) -> dict[str, Any]:
+    """The programs that a model was trained by, where they are known."""
+    programs: Mapping[str, Callable[[], bytes]] = model.remembered(PROGRAMS) or {}
+    if model.receipt is None or not programs:
+        return {}
+    return {PROGRAMS: {name: blobs.put([load()]) for name, load in programs.items()}}
 
 
 class _Writer:

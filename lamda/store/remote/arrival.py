@@ -23,7 +23,7 @@ SLOWEST = 64 << 10
 LARGEST_CONFIG = 64 << 20
 _PIECE = 1 << 20
 _PAUSE = 0.2
-_LAYERS = (media.RECORD, media.WEIGHT, media.CODE, source.MEDIA)
+_LAYERS = (media.RECORD, media.WEIGHT, media.CODE, media.DATASET, source.MEDIA)
 
 
 def manifest(remote: Remote, digest: str | None, data: bytes) -> tuple[str, dict[str, Any]]:

@@ -75,6 +75,9 @@ class Mirror(Store):
             return None
         return digest
 
+    def _stands(self, manifest: str) -> bool:
+        return self.remote.kept(manifest, self.config(manifest)["address"])
+
     def _get(self, digest: str, trust_source: bool) -> Model:
         self.bring(digest)
         return super()._get(digest, trust_source)
