@@ -158,17 +158,18 @@ def _candidates(model: Model, what: What) -> Iterator[Place]:
 
 
 def _matches(pattern: list[str], place: Place) -> bool:
-    return _glob(pattern, list(place.path)) and (bool(place.path) or not place.way)
+    return glob(pattern, list(place.path)) and (bool(place.path) or not place.way)
 
 
-def _glob(pattern: list[str], path: list[str]) -> bool:
+def glob(pattern: list[str], path: list[str]) -> bool:
+    """Whether a path is one that a pattern says: ``*`` in a step, ``**`` for any steps."""
     match pattern, path:
         case [], []:
             return True
         case ["**", *rest], _:
-            return _glob(rest, path) or (bool(path) and _glob(pattern, path[1:]))
+            return glob(rest, path) or (bool(path) and glob(pattern, path[1:]))
         case [step, *rest], [name, *below]:
-            return fnmatch.fnmatchcase(name, step) and _glob(rest, below)
+            return fnmatch.fnmatchcase(name, step) and glob(rest, below)
     return False
 
 

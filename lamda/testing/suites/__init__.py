@@ -12,6 +12,7 @@ from lamda.testing.suites.compile import COMPILE as COMPILE
 from lamda.testing.suites.control import CONTROL as CONTROL
 from lamda.testing.suites.freeze import FREEZE as FREEZE
 from lamda.testing.suites.handler import HANDLER as HANDLER
+from lamda.testing.suites.merge import MERGE as MERGE
 from lamda.testing.suites.storage import STORAGE as STORAGE
 from lamda.testing.suites.store import STORE as STORE
 from lamda.testing.suites.surgery import SURGERY as SURGERY
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 ALL = (
     CATEGORY, CARTESIAN, CLOSED, CONTROL, TYPING, COMBINATOR, WEIGHTS, FREEZE, SURGERY, VERSIONS,
-    STORAGE, STORE, COMPILE, BATCH, HANDLER,
+    MERGE, STORAGE, STORE, COMPILE, BATCH, HANDLER,
 )  # fmt: skip
 
 SUITES: dict[str, Suite] = {suite.name: suite for suite in ALL}
