@@ -7,13 +7,13 @@ function read back from its export has the digest of the original.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from jaxlib.mlir import ir
 
-from lamda.program import context
+from lamda.program import context, lowered
 
 Hash = bytes
 
@@ -39,16 +39,21 @@ def digest(exported: jax.export.Exported, free: int) -> Digest:
     nothing depends on do not count.
     """
     with context():
-        module = ir.Module.parse(exported.mlir_module())
-        walk = _Walk(module, free)
+        walk = _Walk(ir.Module.parse(exported.mlir_module()), free)
         value = walk.digest()
     return Digest(value, tuple(walk.order), len(exported.mlir_module_serialized))
+
+
+def of_function(function: Callable[..., Any], *structs: Any) -> str:
+    """The digest of what a function computes at the given argument types; nothing is exported."""
+    return _Walk(lowered(function, *structs), 0).digest()
 
 
 class _Walk:
     """Hash-consing evaluation of a module: the value of every result is a hash."""
 
     def __init__(self, module: ir.Module, free: int) -> None:
+        self.module = module  # what is read of it lives as long
         operations: Any = module.body.operations
         self.functions = {op.name.value: op for op in operations}
         self.free = free

@@ -34,6 +34,12 @@ def export(
     return dataclasses.replace(exported, mlir_module_serialized=portable(module))
 
 
+def lowered(function: Callable[..., Any], *structs: Any) -> ir.Module:
+    """The StableHLO of ``function`` at fixed argument types, as it is before it is exported."""
+    found: Any = jax.jit(function, keep_unused=True).lower(*structs).compiler_ir("stablehlo")
+    return found
+
+
 def _static(module: ir.Module) -> ir.Module:
     """The module with static shapes inside, as its arguments have them.
 

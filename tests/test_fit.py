@@ -127,16 +127,24 @@ def test_the_receipt_names_the_inputs():
     assert one.receipt.model == model.address
     changes = {
         "data": run(model, (inputs, targets + 1)),
-        "step": run(model, (inputs, targets), optimizer=optax.adam(0.05)),
+        "optimizer": run(model, (inputs, targets), optimizer=optax.adam(0.05)),
+        "loss": run(model, (inputs, targets), loss=lambda y, t: 2 * squared(y, t)),
+        "model": run(lm.freeze(body) >> dense(8, 2, 2, "head"), (inputs, targets)),
         "key": run(model, (inputs, targets), key=jax.random.key(1)),
         "steps": run(model, (inputs, targets), steps=21),
     }
     for name, other in changes.items():
         assert getattr(one.receipt, name) != getattr(other.receipt, name), name
+        assert one.receipt.address != other.receipt.address
+        kept = {"model", "data", "loss", "optimizer", "key", "steps"} - {name}
+        assert all(getattr(one.receipt, k) == getattr(other.receipt, k) for k in kept), name
+    assert lm.Receipt.from_json(one.receipt.to_json()) == one.receipt
 
 
 def test_a_loss_that_is_not_finite_stops():
-    with pytest.raises(FloatingPointError, match="the loss is (inf|nan) at step [0-9]+. Training"):
+    with pytest.raises(
+        FloatingPointError, match="the loss is (inf|nan) at step [0-9]+, whose examples are sha256:"
+    ):
         run(lm.freeze(body) >> head, (inputs, targets * 1e30), optimizer=optax.sgd(1e30))
 
 

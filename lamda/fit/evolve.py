@@ -1,0 +1,121 @@
+"""Evolving: a version is fitted to data that has grown, and followed by what is no worse.
+
+The successor is trained by the programs of the version's receipt: its loss, its optimiser, its
+batch. Which examples are held out is said by their numbers, so an example that was held out once
+is held out from all versions after.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lamda import errors
+from lamda.fit.examples import Examples, data_address, given
+from lamda.fit.metric import Metric, named
+from lamda.fit.reproduce import again, recorded
+from lamda.fit.run import Run
+from lamda.model import Model
+
+if TYPE_CHECKING:
+    from lamda.store import Store
+
+CHUNK = 256
+"""Examples at a time while a metric is taken."""
+
+
+class Evolved(NamedTuple):
+    """What came of a version and new data."""
+
+    ref: str
+    metric: str
+    before: float
+    """The mean of the metric over what is held out, for the version that the ref named."""
+    after: float
+    """The same for its successor."""
+    trained: int
+    """Examples that the successor was fitted to."""
+    held: int
+    """Examples that were held out."""
+    moved: bool
+    """Whether the ref names the successor now."""
+    model: Model
+    """The successor."""
+
+
+def evolve(
+    store: "Store",
+    ref: str,
+    data: Any,
+    *,
+    metric: Metric | str = "accuracy",
+    least: bool = False,
+    holdout: float = 0.2,
+    steps: int | None = None,
+    progress: bool = True,
+) -> Evolved:
+    """Fit the successor of a ref's version, and move the ref unless the metric fell.
+
+    ``data`` is a data set, the name of one in the store, or ``(inputs, targets)``. A share of it,
+    ``holdout``, is not trained on: the mean of ``metric(prediction, target)`` over that, for both
+    versions, says whether the ref moves; with ``least``, less is better. ``steps`` are as many as
+    the version before took, unless said.
+
+    Raises SpecError where the version was not trained by :func:`fit`, or there is too little data;
+    SuccessionError where the ref has moved meanwhile; what :func:`fit` raises.
+    """
+    model = store.get(ref)
+    receipt, programs, _ = recorded(model, ref)
+    name, scored = named(metric)
+    examples = given(model, store.data(data) if isinstance(data, str) else data)
+    train, held = _parted(examples, holdout)
+    if held.count == 0 or train.count < receipt.batch:
+        said = {"batch": receipt.batch, "train": train.count, "held": held.count}
+        raise errors.SpecError(errors.LITTLE_DATA.format(**said))
+    asked = replace(
+        receipt, model=model.address, data=train.address, steps=steps or receipt.kept, eval="",
+        every=0, patience=0,
+    )  # fmt: skip
+    new = again(model, programs, asked, train, Run(shown=progress))
+    before, after = (_mean(each, scored, held) for each in (model, new))
+    moved = after <= before if least else after >= before
+    if moved:
+        store.put(new, ref=ref)
+    return Evolved(ref, name, before, after, train.count, held.count, moved, new)
+
+
+def _parted(examples: Examples, holdout: float) -> tuple[Examples, Examples]:
+    """What is trained on, and what is held out."""
+    if not 0 < holdout < 1:
+        raise errors.SpecError(errors.BAD_HOLDOUT.format(given=holdout))
+    leaves = [np.asarray(a) for a in jax.tree.leaves((examples.inputs, examples.targets))]
+    places = np.array([_place([leaf[row] for leaf in leaves]) for row in range(examples.count)])
+    out = places < holdout
+    train, held = (_some(examples, np.flatnonzero(rows)) for rows in (~out, out))
+    return train, held
+
+
+def _place(row: list[np.ndarray]) -> float:
+    """A number from 0 to 1 that is as good as random, and always the same for the same example."""
+    sha = hashlib.sha256(b"held out")
+    for leaf in row:
+        sha.update(np.ascontiguousarray(leaf).tobytes())
+    return int.from_bytes(sha.digest()[:8], "big") / 2**64
+
+
+def _some(examples: Examples, rows: np.ndarray) -> Examples:
+    inputs, targets = examples.rows(rows)
+    return Examples(inputs, targets, len(rows), data_address(inputs, targets))
+
+
+def _mean(model: Model, scored: Callable[[Any, Any], jax.Array], held: Examples) -> float:
+    """The mean of a metric over examples."""
+    total = 0.0
+    for start in range(0, held.count, CHUNK):
+        rows = np.arange(start, min(start + CHUNK, held.count))
+        inputs, targets = held.rows(rows)
+        total += float(scored(model(inputs), targets).mean()) * len(rows)
+    return total / held.count
