@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from serve.forms import JSON, MSGPACK, NPY, TEXT
 from serve.http import respond
+from serve.trace import identify
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def _http(handler: Handler, request: Any) -> Any:
     import azure.functions as func  # pyright: ignore[reportMissingImports]
 
     headers = {name.lower(): value for name, value in request.headers.items()}
+    identify(headers)
     path = "/" + (request.route_params.get("path") or "")
     status, found, content = respond(handler, request.method, path, headers, request.get_body())
     return func.HttpResponse(content, status_code=status, headers=found)

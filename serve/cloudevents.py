@@ -17,6 +17,7 @@ from serve.codec import parse
 from serve.errors import RequestError
 from serve.forms import JSON
 from serve.lists import shown
+from serve.refusal import refused
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def respond(
             asked["content-type"] = event.content_type
         response = http.respond(handler, method, path, asked, request(event))
     except RequestError as error:
-        return http.failure(handler, error)
+        return refused(handler, method, path, headers, error)
     return answer(event, handler.bundle.address, response) if response[0] == 200 else response
 
 

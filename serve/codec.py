@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from math import prod
 
-from serve import npy
 from serve.arrays import SIZES, Array
 from serve.errors import RequestError
 from serve.forms import JSON, MSGPACK, NPY
@@ -35,6 +34,8 @@ def decode(body: bytes, form: str, of: Type) -> list[Array]:
         if "array" not in of:
             text = f"expected {JSON} or {MSGPACK}, as the input {show(of)} is not a single array"
             raise RequestError(text, 415)
+        from serve import npy
+
         leaf = next(leaves(of))
         return [checked(npy.from_npy(body, leaf), leaf)]
     return flatten(parse(body, form), form, of)
@@ -43,6 +44,8 @@ def decode(body: bytes, form: str, of: Type) -> list[Array]:
 def encode(arrays: list[Array], form: str, of: Type) -> bytes:
     """The value of the type with these leaves, in that form."""
     if form == NPY:
+        from serve import npy
+
         return npy.to_npy(arrays[0])
     if form == JSON:
         return _json_text(of, iter(arrays)).encode()

@@ -18,39 +18,46 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_UNTIL: ContextVar[float] = ContextVar("until", default=inf)
+# When, how many seconds that were, and what is said then: whose limit it was.
+_UNTIL: ContextVar[tuple[float, float, str]] = ContextVar("until", default=(inf, inf, errors.LATE))
 
 
 class Deadline:
-    """`with Deadline(seconds):` is that long, or as long as the one around it."""
+    """`with Deadline(seconds):` is that long, or as long as the one around it.
 
-    __slots__ = ("_seconds", "_token")
+    `text` is what a request is told that had `{seconds}`, and how to get more of them.
+    """
 
-    def __init__(self, seconds: float) -> None:
+    __slots__ = ("_seconds", "_text", "_token")
+
+    def __init__(self, seconds: float, text: str = errors.LATE) -> None:
         self._seconds = seconds
+        self._text = text
 
     def __enter__(self) -> None:
-        self._token = _UNTIL.set(min(_UNTIL.get(), monotonic() + self._seconds))
+        until = monotonic() + self._seconds, self._seconds, self._text
+        self._token = _UNTIL.set(min(_UNTIL.get(), until))
 
     def __exit__(self, *_: object) -> None:
         _UNTIL.reset(self._token)
 
 
-def late(seconds: float) -> RequestError:
+def late(seconds: float, text: str = errors.LATE) -> RequestError:
     """The error of a request that had so many seconds."""
-    return RequestError(errors.LATE.format(seconds=seconds), 504)
+    return RequestError(text.format(seconds=max(0, seconds)), 504)
 
 
-def limited(engine: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+def limited(engine: Callable[..., Any]) -> Callable[..., Any]:
     """The engine, which begins nothing after the deadline.
 
     Raises:
-        RequestError: 504, what `seconds` allowed is over.
+        RequestError: 504, the deadline is over.
     """
 
     def run(index: int, inputs: list[bytes]) -> Any:
-        if monotonic() > _UNTIL.get():
-            raise late(seconds)
+        until, seconds, text = _UNTIL.get()
+        if monotonic() > until:
+            raise late(seconds, text)
         return engine(index, inputs)
 
     return run

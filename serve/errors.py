@@ -188,6 +188,14 @@ LATE = (
     "expected an answer within {seconds:g} s: send fewer rows at a time, or give the server more "
     "time by LAMDA_MAX_SECONDS"
 )
+LATE_EVENT = (
+    "expected an answer within {seconds:g} s, which is what Lambda left of the invocation: send "
+    "fewer rows at a time, or give the function a longer timeout"
+)
+LATE_CALL = (
+    "expected an answer within {seconds:g} s, which is what the client left of its call: send "
+    "fewer rows at a time, or give the call a longer timeout"
+)
 CROWDED = "there are {most} requests under way already: try again, or start another instance"
 NOT_READY = {
     "loading": "the programs of the model are being loaded: try again in a moment",

@@ -16,6 +16,8 @@ from serve import cloudevents, errors
 from serve.errors import RequestError
 from serve.http import failure
 from serve.lists import shown
+from serve.refusal import refused
+from serve.trace import identify
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -46,15 +48,17 @@ def make_http(handler: Handler) -> Callable[[Any], tuple[bytes, int, dict[str, s
 
     def http(request: Any) -> tuple[bytes, int, dict[str, str]]:
         headers = {name.lower(): value for name, value in request.headers.items()}
+        identify(headers)
         # Read no further than it may be long; one byte more is what the handler refuses.
         body = b"" if request.method == "GET" else request.stream.read(handler.max_bytes + 1)
         if len(body) > handler.max_bytes:
-            text = errors.LONG.format(most=handler.max_bytes)
-            status, found, content = failure(handler, RequestError(text, 413))
+            error = RequestError(errors.LONG.format(most=handler.max_bytes), 413)
+            response = refused(handler, request.method, request.path, headers, error)
         else:
-            status, found, content = cloudevents.respond(
+            response = cloudevents.respond(
                 handler, request.method, request.path, headers, body, request_of
             )
+        status, found, content = response
         return content, status, found
 
     return http

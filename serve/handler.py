@@ -55,7 +55,7 @@ class Handler:
         self.watch = Watch()
         self.max_bytes = max_bytes or settings.whole(settings.MAX_BYTES, MAX_BYTES)
         self.max_seconds = max_seconds or settings.seconds(settings.MAX_SECONDS, MAX_SECONDS)
-        self._run = Batching(bundle, limited(engine, self.max_seconds)).run
+        self._run = Batching(bundle, limited(engine)).run
         self._stream = None
         if getattr(bundle, "stream", None) is not None:
             from serve import stream

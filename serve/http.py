@@ -11,10 +11,12 @@ from time import perf_counter
 
 from serve import errors
 from serve.errors import RequestError
+from serve.refusal import refused
 from serve.routes import ROUTES as ROUTES
-from serve.routes import answered, failure, route
+from serve.routes import failure as failure
 from serve.routes import logged as logged
 from serve.routes import respond as respond
+from serve.routes import route
 from serve.watch import STOPPING
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 MOST = 1024  # requests under way at a time, each of which may be as large as one may be
 THREADS = min(32, (os.cpu_count() or 1) + 4)  # of asyncio, that compute at a time
+WITH_BODY = ("/", "/feedback", "/v2")  # routes that a body is read for
 SMALL = 65_536  # bytes of a request that may be answered without a thread
 
 
@@ -43,8 +46,8 @@ def __getattr__(name: str) -> App:
     return globals().setdefault("app", make_app(load("http")))
 
 
-def make_app(handler: Handler) -> App:
-    """The ASGI application of a handler."""
+def make_app(handler: Handler, respond: Callable[..., Response] = respond) -> App:
+    """The ASGI application of a handler; `respond` is what answers a request that was read."""
     import asyncio
 
     from serve.coding import packed
@@ -64,28 +67,34 @@ def make_app(handler: Handler) -> App:
         if method == "POST" and path == "/stream":
             return await _stream(handler, headers, receive, send)
         where = route(path)
-        if method != "POST" or where not in ("/", "/v2"):
+        if method != "POST" or where not in WITH_BODY:
             return await send_response(send, whole(method, path, headers, b""))
         began, declared = perf_counter(), _declared(headers)
-        # What is too long anyhow is not even asked for.
-        first = {} if declared > handler.max_bytes else await receive()
-        body = b"" if first.get("more_body") else first.get("body")
-        if body and len(body) <= SMALL and handler.watch.quick(where, len(body)):
-            return await send_response(send, whole(method, path, headers, body))
         try:
-            response = await slowly(path, headers, declared, first, receive)
+            # What is too long anyhow is not even asked for.
+            first = {} if declared > handler.max_bytes else await soon(receive)
+            body = b"" if first.get("more_body") else first.get("body")
+            if body and len(body) <= SMALL and handler.watch.quick(where, len(body)):
+                response = whole(method, path, headers, body)
+            else:
+                response = await slowly(path, headers, declared, first, receive)
         except _Gone:
             return None
         except RequestError as error:
-            response = failure(handler, error)
-            response[1]["x-request-id"] = headers["x-request-id"]
-            seconds = perf_counter() - began
-            response = answered(handler, method, path, headers, 0, response, seconds)
+            response = refused(handler, method, path, headers, error, perf_counter() - began)
         await send_response(send, response)
 
     def whole(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Response:
         response = respond(handler, method, path, headers, body)
         return packed(response, headers.get("accept-encoding"))
+
+    async def soon(receive: Receive) -> Mapping[str, Any]:
+        """The first piece of a body: who sends none is not waited for without end."""
+        try:
+            async with asyncio.timeout(handler.max_seconds):
+                return await receive()
+        except TimeoutError:
+            raise late(handler.max_seconds) from None
 
     async def slowly(
         path: str,

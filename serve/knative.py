@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import sys
 
-from serve import cloudevents, errors
-from serve.errors import RequestError
-from serve.http import failure, make_app, send_response
+from serve import cloudevents
+from serve.http import make_app
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -37,32 +36,7 @@ def __getattr__(name: str) -> App:
 
 def with_events(handler: Handler) -> App:
     """The ASGI application of a handler that answers events as well as requests."""
-    import asyncio
-
-    from serve.trace import identify
-
-    plain = make_app(handler)
-
-    async def app(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        headers = _headers(scope)
-        if scope.get("method") != "POST" or not cloudevents.is_event(headers):
-            return await plain(scope, receive, send)
-        identify(headers)
-        body = await _read(receive, handler.max_bytes)
-        if body is None:
-            return None
-        if len(body) > handler.max_bytes:
-            text = errors.LONG.format(most=handler.max_bytes)
-            response = failure(handler, RequestError(text, 413))
-        else:
-            path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-            # In a thread, so that a long call holds up no health check.
-            response = await asyncio.to_thread(
-                cloudevents.respond, handler, "POST", path, headers, body
-            )
-        return await send_response(send, response)
-
-    return app
+    return make_app(handler, cloudevents.respond)
 
 
 class Function:
@@ -90,23 +64,6 @@ class Function:
 def new() -> Function:
     """What func-python asks for by this name."""
     return Function()
-
-
-def _headers(scope: Mapping[str, Any]) -> dict[str, str]:
-    pairs = scope.get("headers", ())
-    return {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in pairs}
-
-
-async def _read(receive: Receive, most: int) -> bytes | None:
-    """The body, read little further than it may be long; None where the client went away."""
-    body, more = bytearray(), True
-    while more and len(body) <= most:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    return bytes(body)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def route(path: str) -> str:
 def failure(handler: Handler, error: RequestError) -> Response:
     """The response that tells a client what is wrong with its request."""
     more = {"retry-after": "1"} if error.status == 503 else {}
-    return _response(handler, error.status, _json({"error": str(error)}), more)
+    return response_of(handler, error.status, _json({"error": str(error)}), more)
 
 
 def logged(name: str | None = None) -> str:
@@ -116,7 +116,7 @@ def _respond(
         from serve import v2
 
         return v2.respond(handler, method, path, headers, body)
-    return _response(handler, *_route(handler, method, path, headers, body))
+    return response_of(handler, *_route(handler, method, path, headers, body))
 
 
 def _of_v2(path: str) -> bool:
@@ -184,9 +184,10 @@ def _fixed(value: Any, headers: Mapping[str, str]) -> Part:
     return 200, body, {"etag": tag}
 
 
-def _response(
+def response_of(
     handler: Handler, status: int, body: bytes, more: Mapping[str, str] | None = None
 ) -> Response:
+    """A response with the headers that every answer has."""
     headers = {
         "content-type": JSON,
         "content-length": str(len(body)),

@@ -10,7 +10,8 @@ from __future__ import annotations
 from serve import errors
 from serve.coding import packed
 from serve.errors import RequestError
-from serve.routes import failure, respond
+from serve.refusal import refused
+from serve.routes import respond
 from serve.trace import identify
 from serve.wire import REASONS
 
@@ -45,13 +46,14 @@ def make_app(handler: Handler) -> App:
         return [body]
 
     def _answer(environ: dict[str, Any], headers: dict[str, str]) -> Response:
+        method = environ["REQUEST_METHOD"]
         # The bytes of the path, in a str.
         path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace") or "/"
         try:
             body = _body(environ, headers, handler.max_bytes)
         except RequestError as error:
-            return failure(handler, error)
-        return respond(handler, environ["REQUEST_METHOD"], path, headers, body)
+            return refused(handler, method, path, headers, error)
+        return respond(handler, method, path, headers, body)
 
     return app
 

@@ -36,11 +36,11 @@ def test_serve_imports_neither_jax_nor_lamda_nor_numpy(module):
 
 # An arrow goes from each room only to rooms that stand later in this list.
 ROOMS = (
-    "testing", "fit", "deploy", "compile", "store", "data", "sign", "merge", "diff", "table", "draw",
-    "abstraction", "lift", "surgery", "rebuild", "combinators", "versions", "pytree", "close",
-    "model", "receipt", "roll", "evaluate", "address", "normal", "steps", "uses", "check",
-    "unify", "term", "kinds", "kind", "rolled", "function", "digest", "program", "purity",
-    "outside", "tensor", "types", "dims", "errors",
+    "testing", "fit", "deploy", "compile", "store", "data", "sign", "merge", "diff", "table",
+    "draw", "abstraction", "lift", "surgery", "rebuild", "combinators", "versions", "pytree",
+    "close", "model", "receipt", "roll", "evaluate", "address", "normal", "steps", "uses",
+    "check", "unify", "term", "kinds", "kind", "rolled", "function", "digest", "program",
+    "purity", "outside", "tensor", "types", "dims", "errors",
 )  # fmt: skip
 
 

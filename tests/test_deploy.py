@@ -35,6 +35,7 @@ from serve.runtime import plugins
 model = dense(4, 8, 0, "f") >> dense(8, 2, 1, "g")
 START = "ENTRYPOINT "
 CFN_LINT = ("cfn-lint", "1.58.0")
+SAM = ("aws-sam-translator", "1.115.0")
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,93 @@ def test_templates_of_sam_pass_its_linter(zipped, bundle, tmp_path):
         command = [sys.executable, "-W", "ignore", program, "--regions", "eu-central-1", "--"]
         said = subprocess.run([*command, path], env=environment, capture_output=True, text=True)
         assert said.returncode == 0, said.stdout + said.stderr
+
+
+TRANSLATE = """
+import json, sys
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+template = yaml_parse(open(sys.argv[1]).read())
+template["Resources"]["Model"]["Properties"]["CodeUri"] = "s3://uploaded/function.zip"
+print(json.dumps(Translator({}, Parser()).translate(template, {})))
+"""
+
+
+def test_a_function_of_lambda_may_do_nothing_that_it_was_not_asked_for(zipped):
+    """By the translator of SAM itself: what is there where no parameter is given, and where."""
+    environment = {**os.environ, "PYTHONPATH": str(tools.package(*SAM)),
+                   "AWS_DEFAULT_REGION": "eu-central-1"}  # fmt: skip
+    command = [sys.executable, "-W", "ignore", "-c", TRANSLATE, zipped.directory / "template.yaml"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert all(each["Default"] == "" for each in found["Parameters"].values())
+    resources = found["Resources"]
+    always = {name for name, each in resources.items() if "Condition" not in each}
+    assert always == {"Model", "ModelRole", "ModelUrl"}
+    (only,) = resources["ModelRole"]["Properties"]["ManagedPolicyArns"]
+    assert only.endswith("AWSLambdaBasicExecutionRole")
+    mapping = resources["Messages"]["Properties"]
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert resources["Messages"]["Condition"] == resources["MayTakeMessages"]["Condition"]
+    allowed = {
+        name: (each["Condition"], each["Properties"]["PolicyDocument"]["Statement"][0]["Action"])
+        for name, each in resources.items() if each["Type"] == "AWS::IAM::Policy"
+    }  # fmt: skip
+    assert allowed == {
+        "MayReadObjects": ("HasBucket", "s3:GetObject"),
+        "MayTakeMessages": (
+            "HasQueue", ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
+        ),
+        "MayWriteAnswers": ("Writes", "s3:PutObject"),
+    }  # fmt: skip
+
+
+def test_a_probe_of_readiness_asks_whether_it_is_ready(bundle, tmp_path):
+    folder = deploy("knative", bundle, tmp_path / "knative").directory
+    (one,) = yaml.safe_load((folder / "service.yaml").read_text())["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert one["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    health = yaml.safe_load((folder / "func.yaml").read_text())["deploy"]["healthEndpoints"]
+    assert health == {"liveness": "/healthz", "readiness": "/readyz"}
+    folder = deploy("openfaas", bundle, tmp_path / "openfaas", timeout=77).directory
+    (function,) = yaml.safe_load((folder / "stack.yaml").read_text())["functions"].values()
+    assert function["annotations"]["com.openfaas.ready.http.path"] == "/readyz"
+    assert function["environment"] == {"LAMDA_MAX_SECONDS": "77"}  # there is no watchdog inside
+
+
+def test_azure_is_told_the_language_that_no_file_tells(bundle, tmp_path):
+    """Else its tool ends: "Can't determine project language from files"."""
+    assert deploy("azure", bundle, tmp_path).command[0].endswith("publish tiny-na-ve --python")
+
+
+def test_what_google_is_sent_is_what_its_image_needs(bundle, tmp_path):
+    """The bundle of a ref lies in the same folder, and would be sent twice."""
+    out = tmp_path / "out"
+    shutil.copytree(bundle, out / "bundle")
+    deploy("gcp", out / "bundle", out)
+    # .gcloudignore has the rules of .gitignore.
+    subprocess.run(["git", "init", "--quiet", out], check=True)
+    command = ["git", "ls-files", "--others", "--exclude-from=.gcloudignore"]
+    said = subprocess.run(command, cwd=out, capture_output=True, text=True, check=True)
+    sent = set(said.stdout.split())
+    assert {"Dockerfile", "requirements.txt", "app/main.py", "app/bundle/manifest.json"} <= sent
+    assert not any(name.startswith("bundle/") for name in sent)
+
+
+def test_a_deployment_is_not_written_into_its_bundle(bundle, tmp_path):
+    own = shutil.copytree(bundle, tmp_path / "bundle")
+    before = sorted(own.rglob("*"))
+    with pytest.raises(SpecError) as error:
+        deploy("knative", own, tmp_path / "elsewhere" / ".." / "bundle")
+    assert str(error.value) == (
+        f"{own} is the bundle itself: expected another directory to write the deployment to. "
+        "Nothing was written."
+    )
+    assert sorted(own.rglob("*")) == before
 
 
 def test_the_archive_of_sagemaker_is_the_bundle(bundle, tmp_path):
@@ -422,6 +510,21 @@ def test_a_large_model_asks_for_the_memory_of_its_weights(tmp_path, small, monke
     with pytest.raises(SpecError) as error:
         deploy("openwhisk", tmp_path / "bundle", tmp_path / "action", container=True)
     assert str(error.value).startswith("the function asks for 576 MB, 64 more than the 512 that")
+
+
+def test_an_image_can_be_read_by_the_user_it_runs_as(bundle, tmp_path):
+    before = os.umask(0o077)
+    try:
+        folder = deploy("knative", bundle, tmp_path / "out").directory
+    finally:
+        os.umask(before)
+    for path in (folder / "app", *(folder / "app").rglob("*")):
+        needed = 0o005 if path.is_dir() else 0o004
+        assert path.stat().st_mode & needed == needed, path
+    lines = (folder / "Dockerfile").read_text().splitlines()
+    assert next(i for i, x in enumerate(lines) if x.startswith("USER")) > lines.index(
+        "COPY app /app"
+    )
 
 
 def test_what_is_written_can_be_edited_without_changing_what_is_installed(bundle, tmp_path):

@@ -3,6 +3,8 @@
 The runtime gives Python; its own loop is replaced by that of ``serve.aws``, through the wrapper
 script that Lambda starts instead: the zip needs no package of Amazon's.
 Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-modify.html#runtime-wrapper
+
+Triggers are parameters of the template, which SAM asks for: without them it grants nothing.
 """
 
 from lamda.deploy import container
@@ -17,13 +19,13 @@ def _zip(function: Function, folder: Folder) -> None:
     compiled = bytecode(parts.runtime | parts.packages, folder.scratch / "bytecode")
     files = parts.files | compiled | {"bootstrap": bootstrap}
     folder.zip("function.zip", files, runnable=["bootstrap"])
-    folder.render("aws/template.yaml")
+    folder.render("aws/template.yaml", function=folder.text("aws/zip.yaml").rstrip())
 
 
 def _image(function: Function, folder: Folder) -> None:
     command = ("python", "-m", "serve.aws", container.BUNDLE)
     container.write(function, folder, command=command, extras=())
-    folder.render("aws/image.yaml", "template.yaml")
+    folder.render("aws/template.yaml", function=folder.text("aws/image.yaml").rstrip())
 
 
 DEPLOY = "sam deploy --guided --stack-name {name} --template-file"

@@ -20,7 +20,7 @@ def _write(function: Function, folder: Folder) -> None:
 WAYS = (
     Way(
         _write,
-        ("cd {out} && func azure functionapp publish {name}",),
+        ("cd {out} && func azure functionapp publish {name} --python",),
         "azure-consumption",
         memory=1536,
     ),

@@ -61,7 +61,9 @@ def deploy(
     by how much, before anything is written; BundleError where the directory is no bundle.
     """
     chosen = way_to(platform, container)
-    read = serve.bundle.read(str(bundle))
+    read, root = serve.bundle.read(str(bundle)), Path(out)
+    if root.resolve() == Path(bundle).resolve():
+        raise errors.SpecError(errors.INTO_BUNDLE.format(path=root.resolve()))
     called = _name(name or read.name)
     function = Function(
         called, read, contents(read), _image(called, read.address, registry),
@@ -69,7 +71,6 @@ def deploy(
     )  # fmt: skip
     if chosen.limit is not None:
         _keep(function, chosen.limit)
-    root = Path(out)
     root.mkdir(parents=True, exist_ok=True)
     # Files are written apart and then moved: what is refused on the way leaves nothing behind.
     try:

@@ -39,7 +39,9 @@ class Folder:
 
     def write(self, name: str, text: str) -> None:
         """Write a file of text."""
-        (self.root / name).write_text(text)
+        path = self.root / name
+        path.write_text(text)
+        path.chmod(0o644)
         self.names.append(name)
 
     def zip(self, name: str, files: Mapping[str, Content], runnable: Collection[str] = ()) -> Path:
@@ -59,14 +61,21 @@ class Folder:
             target = self.root / under / name
             target.parent.mkdir(parents=True, exist_ok=True)
             _copy(source.resolve(), target)
+        for path in (self.root / under, *(self.root / under).rglob("*/")):
+            path.chmod(0o755)
         tops = [under] if under else sorted({name.partition("/")[0] for name in files})
         self.names += [f"{top}/" for top in tops]
 
 
 def _copy(source: Path, target: Path) -> None:
-    """A copy; of a large file a second name, where the file system has those."""
-    if source.stat().st_size >= LARGE:
+    """A copy; of a large file a second name, where the file system has those.
+
+    All may read it, whatever is usual here: an image keeps the modes, and runs as nobody.
+    """
+    found = source.stat()
+    if found.st_size >= LARGE and found.st_mode & 0o004:
         with suppress(OSError):
             return os.link(source, target)
     # What is small, people edit, and a second name would have them edit what is installed.
     shutil.copyfile(source, target)
+    target.chmod(0o644)

@@ -23,6 +23,10 @@ WAYS = (
             "aws sagemaker create-model --cli-input-json file://{out}/model.json "
             "--execution-role-arn $ROLE "
             "--primary-container Image={image},ModelDataUrl=s3://$BUCKET/{name}/model.tar.gz",
+            "aws sagemaker create-endpoint-config --endpoint-config-name {name} "
+            "--production-variants VariantName=all,ModelName={name},InitialInstanceCount=1,"
+            "InstanceType=$INSTANCE",
+            "aws sagemaker create-endpoint --endpoint-name {name} --endpoint-config-name {name}",
         ),
     ),
 )

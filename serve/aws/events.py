@@ -7,7 +7,7 @@ import json
 from serve.aws import web
 from serve.aws.web import MOST, TOO_LARGE
 from serve.deadline import Deadline
-from serve.errors import RequestError
+from serve.errors import LATE_EVENT, RequestError
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def http(event: bytes) -> dict[str, Any] | None:
 def within(context: Any) -> Deadline:
     """As long as the invocation may still take."""
     left = getattr(context, "get_remaining_time_in_millis", lambda: float("inf"))
-    return Deadline((left() - MARGIN) / 1000)
+    return Deadline((left() - MARGIN) / 1000, LATE_EVENT)
 
 
 def _written(answer: Answer, handler: Handler, event: dict[str, Any], context: Any) -> bytes:

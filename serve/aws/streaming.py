@@ -13,6 +13,7 @@ from itertools import chain
 from serve.aws import web
 from serve.errors import RequestError
 from serve.http import failure, logged, respond
+from serve.trace import passed_on
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ def pieces(handler: Handler, event: dict[str, Any], context: Any = None) -> Iter
         content = b"" if method == "HEAD" else content
     except RequestError as error:
         status, fields, content = failure(handler, error)
+    except Exception:  # of the first line of a stream: nothing is said yet
+        name = getattr(context, "aws_request_id", None)
+        status, fields, content = failure(handler, RequestError(logged(name), 500))
     yield _prelude(status, fields)
     if content:
         yield content
@@ -50,7 +54,7 @@ def _stream(handler: Handler, headers: Mapping[str, str], body: bytes) -> Iterat
     first = next(answers)
     yield _prelude(200, {
         "content-type": talk.content_type, "x-content-type-options": "nosniff",
-        "lamda-address": handler.bundle.address,
+        "lamda-address": handler.bundle.address, **passed_on(headers),
     })  # fmt: skip
     yield first
     try:

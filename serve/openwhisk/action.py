@@ -10,7 +10,7 @@ import json
 from serve.errors import RequestError
 from serve.http import respond
 from serve.lists import shown
-from serve.openwhisk.web import LONG, MOST, as_json, web
+from serve.openwhisk.web import LONG, MOST, as_json, named, web
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -57,6 +57,6 @@ def _one(handler: Handler, args: Object) -> Object:
         body = as_json(args["value"])
     except RequestError as error:
         return {"error": str(error)}
-    status, _, content = respond(handler, "POST", "/", {}, body)
+    status, _, content = respond(handler, "POST", "/", named(), body)
     found = json.loads(content)
     return {"value": found} if status == 200 else found

@@ -6,12 +6,15 @@ Source: https://github.com/apache/openwhisk/blob/master/docs/webactions.md
 from __future__ import annotations
 
 import json
+import os
 from binascii import a2b_base64, b2a_base64
 
 from serve.errors import RequestError
 from serve.forms import JSON, UNSAID
 from serve.http import failure, respond
 from serve.lists import shown
+from serve.refusal import refused
+from serve.trace import identify
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -22,24 +25,33 @@ if TYPE_CHECKING:
 
     Object = dict[str, Any]
 
+ACTIVATION = "__OW_ACTIVATION_ID"  # in the environment
 MOST = 1 << 20  # bytes of a result that OpenWhisk takes
 LONG = f"the answer has {{size}} bytes, OpenWhisk takes {MOST}: send fewer rows"
 
 
 def web(handler: Handler, args: Object) -> Object:
     """The answer of a web action, which OpenWhisk makes a response of HTTP."""
-    method, path = args["__ow_method"], args.get("__ow_path")
+    method = str(args["__ow_method"]).upper()
+    path = f"/{str(args.get('__ow_path') or '').lstrip('/')}"
     headers = args.get("__ow_headers")
     headers = headers if isinstance(headers, dict) else {}
     headers = {str(name).lower(): str(value) for name, value in headers.items()}
+    headers = named() | headers
+    identify(headers)
     try:
         body = _body(headers, args)
     except RequestError as error:
-        return _response(failure(handler, error))
-    found = respond(handler, str(method).upper(), f"/{str(path or '').lstrip('/')}", headers, body)
+        return _response(refused(handler, method, path, headers, error))
+    found = respond(handler, method, path, headers, body)
     if len(found[2]) > MOST * 3 // 4:  # as base64 it is a third longer
         found = failure(handler, RequestError(LONG.format(size=len(found[2])), 413))
     return _response(found)
+
+
+def named() -> dict[str, str]:
+    """The header with the name that OpenWhisk has for this request."""
+    return {"x-request-id": os.environ.get(ACTIVATION, "")}
 
 
 def _body(headers: dict[str, str], args: Object) -> bytes:

@@ -6,6 +6,7 @@ import json
 
 from serve.forms import JSON, MSGPACK, NPY, liked
 from serve.ray.model import over_http, plain
+from serve.trace import passed_on
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -43,11 +44,12 @@ class Composition:
             return await self._describe(method, path)
         addresses: list[str] = []
         wanted = _wanted(headers.get("accept"), headers.get("content-type"))
+        named = passed_on(headers)
         asked = {k: v for k, v in headers.items() if k in REQUEST}
         found: dict[str, str] = {}
         for i, part in enumerate(self._parts):
             accept = wanted if i == len(self._parts) - 1 else MSGPACK  # which loses nothing
-            sent = {**asked, "accept": accept}
+            sent = {**asked, **named, "accept": accept}
             status, found, body = await part.respond.remote("POST", "/", sent, body)
             if status != 200:
                 return status, found, body

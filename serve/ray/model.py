@@ -6,6 +6,7 @@ import json
 
 from serve import errors
 from serve.forms import JSON
+from serve.trace import identify
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -57,9 +58,9 @@ async def over_http(request: Any, most: int, respond: Any) -> Any:
             break
     else:
         path = request.scope["path"].removeprefix(request.scope.get("root_path", "")) or "/"
-        status, headers, content = await respond(
-            request.method, path, dict(request.headers), bytes(body)
-        )
+        named = dict(request.headers)
+        identify(named)
+        status, headers, content = await respond(request.method, path, named, bytes(body))
     return HttpResponse(content, status, headers)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from serve.arrays import SIZES, Array
+from serve.errors import RequestError
 from serve.lists import to_json
 from serve.v2.model import DATATYPES
 from serve.v2.request import LENGTH
@@ -16,10 +17,18 @@ if TYPE_CHECKING:
     from serve.v2.request import Request
 
 BINARY = "application/octet-stream"
+NOT_FINITE = (
+    'the output "{name}" has a number that is not finite, which JSON can not say: expected a '
+    'request for binary data, by the parameter "binary_data_output"'
+)
 
 
 def write(bundle: Any, outputs: dict[str, Array], request: Request) -> tuple[bytes, dict[str, str]]:
-    """The body and the headers that tell its form: JSON, or JSON and binary data after it."""
+    """The body and the headers that tell its form: JSON, or JSON and binary data after it.
+
+    Raises:
+        RequestError: a number is not finite, and JSON was asked for.
+    """
     binary = dict.fromkeys(outputs, request.binary) | dict(request.outputs)
     about: dict[str, str] = {"model_name": bundle.name, "model_version": bundle.address}
     if request.id is not None:
@@ -37,4 +46,7 @@ def _tensor(name: str, a: Array, binary: bool) -> str:
     if binary:
         return json.dumps(about | {"parameters": {"binary_data_size": len(a.data)}})
     flat = Array(a.dtype, (len(a.data) // SIZES[a.dtype],), a.data)
-    return f'{json.dumps(about)[:-1]}, "data": {to_json(flat)}}}'
+    data = to_json(flat)
+    if "null" in data:  # the protocol's schema has numbers and no null there
+        raise RequestError(NOT_FINITE.format(name=name))
+    return f'{json.dumps(about)[:-1]}, "data": {data}}}'

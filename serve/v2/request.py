@@ -40,6 +40,8 @@ class Request:
 def read(headers: Mapping[str, str], body: bytes, most: int) -> Request:
     """The request of a body of at most so many bytes, whatever its Content-Type.
 
+    What may be left out may be `null` too, as clients write that make JSON of their own classes.
+
     Raises:
         RequestError: it is none; the message names what was expected.
     """
@@ -48,7 +50,7 @@ def read(headers: Mapping[str, str], body: bytes, most: int) -> Request:
         raise RequestError(text, 413)
     text, data = _parts(headers.get(LENGTH), body)
     value = _object(parse(text, JSON), "the request")
-    name = _string(value, "id", "the request") if "id" in value else None
+    name = _string(value, "id", "the request") if value.get("id") is not None else None
     binary = _flag(_parameters(value, "the request"), "binary_data_output", False)
     tensors, outputs = _tensors(value, data), _outputs(value, binary)
     return Request(name, tensors, outputs, binary)
@@ -72,7 +74,7 @@ def _tensors(value: dict[str, Any], data: bytes) -> list[Tensor]:
         name = _string(_object(one, "an input"), "name", "an input")
         where = f"the input {shown(name)}"
         size = _parameters(one, where).get("binary_data_size")
-        if (size is None) == ("data" not in one):
+        if (size is None) == (one.get("data") is None):
             text = f'expected "data" or the parameter "binary_data_size" in {where}'
             raise RequestError(f"{text}, got {'neither' if size is None else 'both'}")
         if size is None:
@@ -96,7 +98,7 @@ def _size(size: Any, left: int, where: str) -> int:
 
 def _outputs(value: dict[str, Any], binary: bool) -> list[tuple[str, bool]]:
     outputs = []
-    for one in _list(value, "outputs") if "outputs" in value else []:
+    for one in _list(value, "outputs") if value.get("outputs") is not None else []:
         name = _string(_object(one, "an output"), "name", "an output")
         parameters = _parameters(one, f"the output {shown(name)}")
         outputs.append((name, _flag(parameters, "binary_data", binary)))
@@ -124,7 +126,8 @@ def _string(value: dict[str, Any], key: str, of: str) -> str:
 
 
 def _parameters(value: dict[str, Any], of: str) -> dict[str, Any]:
-    found = _object(value.get("parameters", {}), f'"parameters" of {of}')
+    given = value.get("parameters")
+    found = {} if given is None else _object(given, f'"parameters" of {of}')
     supported(found)
     return found
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import re
 
+from serve import etag
 from serve.errors import RequestError
-from serve.forms import JSON
-from serve.routes import READ, failure
+from serve.routes import READ, failure, response_of
 from serve.v2 import answer, model, request
 from serve.v2.infer import infer
 from serve.watch import READY
@@ -50,10 +50,14 @@ def respond(
         return status, {**more, "allow": ", ".join(allowed)}, said
     if about is not None:
         status, value = about
-        return _response(handler, status, json.dumps(value).encode())
+        return response_of(handler, status, json.dumps(value).encode())
+    tag = etag.of((handler.bundle.address, headers.get(request.LENGTH, "")), body)
+    if etag.matches(headers.get("if-none-match"), tag):
+        return response_of(handler, 304, b"", {"etag": tag})
     asked = request.read(headers, body, handler.max_bytes)
     given = infer(handler, asked.tensors, [name for name, _ in asked.outputs])
-    return _response(handler, 200, *answer.write(handler.bundle, given, asked))
+    content, more = answer.write(handler.bundle, given, asked)
+    return response_of(handler, 200, content, more | {"etag": tag})
 
 
 def _server(handler: Handler, path: str) -> About | None:
@@ -81,15 +85,3 @@ def _model(handler: Handler, path: str) -> About | None:
 def _ready(handler: Handler, about: dict[str, Any]) -> About:
     ready = handler.watch.state == READY
     return 200 if ready else 503, {**about, "ready": ready}
-
-
-def _response(
-    handler: Handler, status: int, body: bytes, more: Mapping[str, str] | None = None
-) -> Response:
-    headers = {
-        "content-type": JSON,
-        "content-length": str(len(body)),
-        "x-content-type-options": "nosniff",
-        "lamda-address": handler.bundle.address,
-    }
-    return status, headers | dict(more or {}), body

@@ -5,11 +5,13 @@ Source: https://github.com/kserve/open-inference-protocol/blob/main/specificatio
 
 from __future__ import annotations
 
+from math import inf
 from time import perf_counter
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from serve import errors
 from serve.deadline import Deadline
 from serve.errors import RequestError
 from serve.lists import shown
@@ -79,9 +81,12 @@ class Service:
         # Messages come and go as bytes: grpcio calls what it can not read an internal error.
         answer, handler, path = self._answers[name], self._handler, f"/{messages.SERVICE}/{name}"
 
-        def respond(body: bytes, headers: dict[str, Any]) -> tuple[int, bytes, str]:
+        def respond(
+            body: bytes, headers: dict[str, Any], left: float | None
+        ) -> tuple[int, bytes, str]:
             try:
-                with Deadline(handler.max_seconds):
+                called = Deadline(inf if left is None else left, errors.LATE_CALL)
+                with Deadline(handler.max_seconds), called:
                     made = response(**answer(request.FromString(body)))
                 return 200, made.SerializeToString(), ""
             except DecodeError:
@@ -98,7 +103,7 @@ class Service:
             named = ("lamda-address", "x-request-id")
             said = (handler.bundle.address, headers["x-request-id"])
             context.send_initial_metadata(tuple(zip(named, said, strict=True)))
-            status, made, text = respond(body, headers)
+            status, made, text = respond(body, headers, context.time_remaining())
             seconds = perf_counter() - began
             handler.watch.count(path, "POST", status, seconds, len(body), len(made))
             handler.watch.tell("POST", path, headers, status, seconds, len(body), len(made))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, MutableSequence, Sequence
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -69,7 +70,7 @@ class Engine:
     def __init__(self, bundle: Bundle, function: Callable[..., Sequence[np.ndarray]]) -> None:
         self.bundle, self.function = bundle, function
         self.notes = ["a note"]
-        self.calls: list[int] = []
+        self.calls: MutableSequence[int] = []
 
     def __call__(self, index: int, inputs: list[bytes]) -> list[tuple[str, tuple[int, ...], bytes]]:
         self.calls.append(index)
@@ -85,6 +86,12 @@ class Engine:
 
 def handler(bundle: Bundle, function: Callable[..., Sequence[np.ndarray]], **more: Any) -> Handler:
     return Handler(bundle, Engine(bundle, function), **more)
+
+
+def forgetful(made: Handler) -> Handler:
+    """The handler, whose engine remembers its last call alone: for campaigns."""
+    made.engine.calls = deque(maxlen=1)
+    return made
 
 
 def doubling(**more: Any) -> Handler:

@@ -198,7 +198,13 @@ def test_an_answer_that_is_too_large_is_a_413(kind: str, most: int, who: str) ->
 def test_what_there_is_no_time_for_is_a_504() -> None:
     late = SimpleNamespace(aws_request_id="7", get_remaining_time_in_millis=lambda: 20)
     posted = asking("apigateway-aws-proxy", "POST", "/", "[[1,2]]")
-    assert make_handler(doubling())(posted, late)["statusCode"] == 504
+    answer = make_handler(doubling())(posted, late)
+    assert (answer["statusCode"], json.loads(answer["body"])["error"]) == (
+        504, "expected an answer within 0 s, which is what Lambda left of the invocation: send "
+        "fewer rows at a time, or give the function a longer timeout",
+    )  # fmt: skip
+    ours = make_handler(doubling(max_seconds=1e-9))(posted, CONTEXT)  # whose limit it was is said
+    assert json.loads(ours["body"])["error"].endswith("more time by LAMDA_MAX_SECONDS")
     assert make_handler(doubling())(posted, CONTEXT)["statusCode"] == 200
 
 

@@ -51,6 +51,23 @@ def test_a_stream_and_what_is_wrong_with_one() -> None:
     assert prelude["statusCode"] == 404
 
 
+def test_a_fault_before_the_first_answer_ends_in_a_status(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It ended the loop, and with it the instance."""
+
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("a secret")
+
+    asked = http(LINES, path="/stream", headers={"x-request-id": "7"})
+    prelude, body = split(b"".join(pieces(streams.scanning(broken), asked)))
+    assert prelude["statusCode"] == 500
+    assert json.loads(body)["error"].startswith("internal error, request ")
+    assert "a secret" in capsys.readouterr().err
+    prelude, _ = split(b"".join(pieces(streams.scanning(), asked)))
+    assert prelude["headers"]["x-request-id"] == "7"
+
+
 @pytest.mark.parametrize(("method", "body"), [("GET", b'{"status": "ok"}'), ("HEAD", b"")])
 def test_every_other_answer_is_one_piece(method: str, body: bytes) -> None:
     prelude, found = split(b"".join(pieces(doubling(), http(None, method, "/healthz"))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import campaign
@@ -29,6 +30,10 @@ def func() -> Any:
 
 @pytest.fixture(scope="module")
 def functions(func: Any) -> dict[str, Any]:
+    return found()
+
+
+def found() -> dict[str, Any]:
     """The functions of an app as the worker of Azure finds them, by name."""
     app = make_app(
         doubling(max_bytes=1000), ("requests/{name}", "answers/{name}"), ("asked", "answered")
@@ -56,6 +61,7 @@ def test_http_is_answered_as_http(func: Any, functions: Any) -> None:
     answer = ask("POST", "/", b"[[1,2]]", **{"Content-Type": "application/json"})
     assert (answer.status_code, answer.get_body()) == (200, b"[[2,4]]")
     assert answer.headers["lamda-address"] == ADDRESS
+    assert answer.headers["x-request-id"]
     assert answer.headers["content-type"] == "application/json"
     binary = ask("POST", "/", b"[[1,2]]", Accept=NPY)
     assert np.frombuffer(binary.get_body()[-8:], "<f4").tolist() == [2, 4]
@@ -138,12 +144,25 @@ def test_the_app_of_the_environment(
         vars(serve.azure).pop("app", None)
 
 
-def test_broken_requests(func: Any, functions: Any) -> None:
-    def ask(request: campaign.Request) -> int:
-        return over_http(func, functions, *request).status_code
+def answering() -> Callable[..., tuple[int, bytes]]:
+    import azure.functions as func  # pyright: ignore[reportMissingImports]
 
-    def valid() -> None:
-        answer = over_http(func, functions, "POST", "/", {}, b"[[1,2]]")
-        assert answer.get_body() == b"[[2,4]]"
+    functions = found()
 
-    campaign.run(ask, valid)
+    def answer(*request: Any) -> tuple[int, bytes]:
+        response = over_http(func, functions, *request)
+        return response.status_code, response.get_body()
+
+    return answer
+
+
+def test_broken_requests(func: Any) -> None:
+    with campaign.Apart(answering) as respond:
+
+        def ask(request: campaign.Request) -> int:
+            return respond(*request)[0]
+
+        def valid() -> None:
+            assert respond("POST", "/", {}, b"[[1,2]]") == (200, b"[[2,4]]")
+
+        campaign.run(ask, valid, respond)

@@ -73,6 +73,7 @@ def test_http_is_answered_as_http(http: Running) -> None:
     assert (answer.status_code, answer.content) == (200, b"[[2,3,4]]")
     assert answer.headers["content-type"] == "application/json"
     address = answer.headers["lamda-address"]
+    assert answer.headers["x-request-id"]
     binary = http.client.post("/", content=b"[[1,2,3]]", headers={"accept": NPY})
     assert np.frombuffer(binary.content[-12:], "<f4").tolist() == [2, 3, 4]
     again = http.client.post("/", content=binary.content, headers={"content-type": NPY})
@@ -91,6 +92,9 @@ def test_a_body_in_chunks_is_read_and_a_long_one_refused(http: Running) -> None:
     assert http.client.post("/", content=pieces).json() == [[2, 3, 4]]
     long = http.client.post("/", content=b" " * ((16 << 20) + 1))
     assert long.status_code == 413
+    named = {"x-request-id": "7"}
+    long = http.client.post("/", content=b" " * ((16 << 20) + 1), headers=named)
+    assert long.headers["x-request-id"] == "7"
     assert http.client.post("/", content=b"[[1,2,3]]").json() == [[2, 3, 4]]
 
 
@@ -203,4 +207,4 @@ def test_broken_requests(http: Running) -> None:
     def valid() -> None:
         assert http.client.post("/", content=b"[[1,2,3]]").json() == [[2, 3, 4]]
 
-    campaign.run(ask, valid, lambda: campaign.resident(http.process.pid))
+    campaign.run(ask, valid, campaign.Process(http.process.pid))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -12,9 +13,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import campaign
 import httpx
@@ -22,12 +24,17 @@ import make
 import numpy as np
 import pytest
 import tools
-from memory import ADDRESS, doubling
+from memory import ADDRESS, doubling, forgetful
 
+import serve.http
 import serve.knative
 from serve import cloudevents
 from serve.errors import BundleError
 from serve.forms import MSGPACK, NPY
+
+if TYPE_CHECKING:
+    from serve.handler import Handler
+    from serve.http import App
 
 FORM = "application/cloudevents+json"
 CE = {"ce-specversion": "1.0", "ce-id": "7", "ce-source": "/here", "ce-type": "some.type"}
@@ -248,6 +255,31 @@ def test_a_body_that_is_too_long_is_refused(own: Running) -> None:
         assert own.client.post("/", content=long, headers=headers).status_code == 413
 
 
+def test_a_refused_event_is_named_and_counted() -> None:
+    handler = doubling()
+    headers = {"content-type": FORM, "x-request-id": "7"}
+    status, told, _ = cloudevents.respond(handler, "POST", "/", headers, b"[1]")
+    assert (status, told["x-request-id"]) == (400, "7")
+    assert list(handler.watch.rows) == [("/", "POST", 400)]
+
+
+@pytest.mark.parametrize("make_app", [serve.knative.with_events, serve.http.make_app])
+def test_a_body_that_does_not_begin_is_given_up(make_app: Callable[[Handler], App]) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(30)
+        raise AssertionError("it waited for longer than it may")
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/",
+             "headers": [(k.encode(), v.encode()) for k, v in CE.items()]}  # fmt: skip
+    asyncio.run(make_app(doubling(max_seconds=0.1))(scope, receive, send))
+    assert sent[0]["status"] == 504
+
+
 def test_health_of_func(func: Running) -> None:
     for path in ("/health/liveness", "/health/readiness"):
         answer = func.client.get(path)
@@ -301,18 +333,21 @@ def test_broken_requests(running: Running) -> None:
         answer = running.client.post("/", json=event, headers={"content-type": FORM})
         assert answer.json()["data"] == [[2, 3, 4]]
 
-    campaign.run(ask, valid, lambda: campaign.resident(running.process.pid))
+    campaign.run(ask, valid, campaign.Process(running.process.pid))
+
+
+def answering() -> Callable[..., Any]:
+    return partial(cloudevents.respond, forgetful(doubling(max_bytes=1000)))
 
 
 def test_broken_events() -> None:
-    function = doubling(max_bytes=1000)
+    with campaign.Apart(answering) as respond:
 
-    def ask(request: campaign.Request) -> int:
-        return cloudevents.respond(function, *request)[0]
+        def ask(request: campaign.Request) -> int:
+            return respond(*request)[0]
 
-    def valid() -> None:
-        headers = {**CE, "content-type": MSGPACK, "accept": "application/json"}
-        body = b"\x91\x92\x01\x02"
-        assert cloudevents.respond(function, "POST", "/", headers, body)[2] == b"[[2,4]]"
+        def valid() -> None:
+            headers = {**CE, "content-type": MSGPACK, "accept": "application/json"}
+            assert respond("POST", "/", headers, b"\x91\x92\x01\x02")[2] == b"[[2,4]]"
 
-    campaign.run(ask, valid)
+        campaign.run(ask, valid, respond)

@@ -22,6 +22,7 @@ import make
 import numpy as np
 import pytest
 import tools
+from answering import action as action_apart
 from hypothesis import strategies as st
 from memory import ADDRESS, Bundle, doubling, handler
 
@@ -83,6 +84,22 @@ def web(body: str | None, method: str = "post", path: str = "", **headers: str) 
         "__ow_query": "",
         **said,
     }
+
+
+def test_a_request_has_the_name_of_its_activation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("__OW_ACTIVATION_ID", "a1b2")
+    monkeypatch.setenv("LAMDA_LOG", "json")
+    main = make_main(doubling())
+    web = {"__ow_method": "post", "__ow_body": "[[1,2]]"}
+    assert main(web)["headers"]["x-request-id"] == "a1b2"
+    assert main(web | {"__ow_body": 7})["headers"]["x-request-id"] == "a1b2"
+    own = main(web | {"__ow_headers": {"X-Request-Id": "7"}})
+    assert own["headers"]["x-request-id"] == "7"
+    main({"value": [[1, 2]]})
+    lines = capsys.readouterr().err.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["a1b2", "a1b2", "7", "a1b2"]
 
 
 def test_a_web_action_is_answered_as_http() -> None:
@@ -331,18 +348,18 @@ ARGS = st.fixed_dictionaries({}, optional={
 
 
 def test_broken_arguments() -> None:
-    main = make_main(doubling(max_bytes=1000))
+    with campaign.Apart(action_apart) as main:
 
-    def ask(args: Any) -> int:
-        found = main(args)
-        json.dumps(found, allow_nan=False)
-        assert "internal error" not in str(found)
-        return found.get("statusCode", 200)
+        def ask(args: Any) -> int:
+            found = main(args)
+            json.dumps(found, allow_nan=False)
+            assert "internal error" not in str(found)
+            return found.get("statusCode", 200)
 
-    def valid() -> None:
-        assert main({"value": [[1, 2]]}) == {"value": [[2, 4]]}
+        def valid() -> None:
+            assert main({"value": [[1, 2]]}) == {"value": [[2, 4]]}
 
-    campaign.run(ask, valid, requests=ARGS)
+        campaign.run(ask, valid, main, ARGS)
 
 
 def test_broken_messages(bundle: str) -> None:
@@ -359,4 +376,4 @@ def test_broken_messages(bundle: str) -> None:
             assert container.run({"value": [[1, 2, 3]]}).json() == {"value": [[2, 3, 4]]}
 
         bodies = campaign.BODIES | campaign.VALUES.map(lambda v: json.dumps({"value": v}).encode())
-        campaign.run(ask, valid, lambda: campaign.resident(container.process.pid), bodies)
+        campaign.run(ask, valid, campaign.Process(container.process.pid), bodies)

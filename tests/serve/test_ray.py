@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
@@ -16,14 +15,13 @@ import make
 import numpy as np
 import pytest
 import tools
-from memory import doubling
+from answering import composition
 
 import lamda as lm
 import serve
 from serve.errors import BundleError
 from serve.forms import MSGPACK, NPY
-from serve.ray import Composition, app
-from serve.routes import respond
+from serve.ray import app
 
 slow = pytest.mark.skipif("RAY" not in os.environ, reason="RAY=1 runs it: it starts a cluster")
 
@@ -139,26 +137,13 @@ def test_broken_requests_on_a_real_ray(cluster: Cluster, route: str) -> None:
     def valid() -> None:
         assert cluster.client.post(f"{route}/", content=b"[[1,2]]").json() == [[3, 5]]
 
-    campaign.run(ask, valid, lambda: campaign.resident(cluster.process.pid))
+    campaign.run(ask, valid, campaign.Process(cluster.process.pid))
 
 
 # Without a cluster: what a composition says, its parts called where they are.
 
 
-class Here:
-    """A part in this process, with the one method of a handle that a composition calls."""
-
-    def __init__(self, handler: Any) -> None:
-        self.respond = self
-        self.handler = handler
-
-    async def remote(self, *asked: Any) -> Any:
-        return respond(self.handler, *asked)
-
-
-def ask(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> Any:
-    composition = Composition([Here(doubling()), Here(doubling(max_bytes=1000))])
-    return asyncio.run(composition.respond(method, path, headers, body))
+ask = composition()
 
 
 def test_a_composition_hands_answers_on() -> None:
@@ -178,6 +163,9 @@ def test_a_composition_hands_answers_on() -> None:
     for accept in ("*/*", "text/html, */*;q=0.8", "application/*"):  # as for the whole
         assert ask("POST", "/", {"accept": accept}, b"[[1,2]]")[2] == b"[[4,8]]"
     assert ask("POST", "/", {"accept": f"{MSGPACK}, */*;q=0.1"}, b"[[1,2]]")[2] != b"[[4,8]]"
+    named = {"x-request-id": "7", "traceparent": f"00-{'1' * 32}-{'2' * 16}-01"}
+    answer = ask("POST", "/", named, b"[[1,2]]")
+    assert answer[1].items() >= named.items()
     assert ask("POST", "/", {}, b"[[1]]")[0] == 400
     assert ask("POST", "/", {"accept": "a/b"}, b"[[1,2]]")[0] == 406
     assert ask("POST", "/stream", {})[0] == 404
@@ -200,10 +188,12 @@ def test_something_has_to_be_served(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_broken_requests() -> None:
-    def broken(request: campaign.Request) -> int:
-        return ask(*request)[0]
+    with campaign.Apart(composition) as respond:
 
-    def valid() -> None:
-        assert ask("POST", "/", {}, b"[[1,2]]")[2] == b"[[4,8]]"
+        def broken(request: campaign.Request) -> int:
+            return respond(*request)[0]
 
-    campaign.run(broken, valid)
+        def valid() -> None:
+            assert respond("POST", "/", {}, b"[[1,2]]")[2] == b"[[4,8]]"
+
+        campaign.run(broken, valid, respond)

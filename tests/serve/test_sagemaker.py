@@ -124,4 +124,4 @@ def test_broken_requests(container: Any) -> None:
     def valid() -> None:
         assert client.post("/invocations", content=b"[[1,2,3]]").json() == [[2, 3, 4]]
 
-    campaign.run(ask, valid, lambda: campaign.resident(process.pid))
+    campaign.run(ask, valid, campaign.Process(process.pid))

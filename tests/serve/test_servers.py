@@ -161,13 +161,15 @@ def test_wsgi_keeps_to_its_protocol() -> None:
     ],
 )
 def test_wsgi_with_a_wrong_length(length: str, body: bytes, status: str, message: str) -> None:
-    app, told = make_app(doubling(max_bytes=100)), []
+    handler, told = doubling(max_bytes=100), []
     environ = {
         "REQUEST_METHOD": "POST", "PATH_INFO": "/", "CONTENT_LENGTH": length,
         "wsgi.input": io.BytesIO(body),
     }  # fmt: skip
-    (said,) = app(environ, lambda line, _: told.append(line))
-    assert told == [status]
+    (said,) = make_app(handler)(environ, lambda *start: told.extend(start))
+    assert told[0] == status
+    assert len(dict(told[1])["x-request-id"]) == 16  # refused, it is named and counted all the same
+    assert list(handler.watch.rows) == [("/", "POST", int(status[:3]))]
     assert json.loads(said)["error"].startswith(message)
 
 

@@ -231,17 +231,42 @@ def test_pictures_are_bytes() -> None:
 
 
 def test_numbers_that_are_not_finite() -> None:
-    """JSON has none of them: refused in a request, `null` in an answer. Binary data is as it is."""
+    """The protocol's JSON has none of them, nor `null`: refused both ways. Binary data has all."""
     nan = json.dumps(GOOD[0] | {"data": [1, 2, 3, float("nan")]})
     said = refused(flat(), f'{{"inputs": [{nan}]}}'.encode())
     assert said == "NaN is not JSON: expected a finite number"
     given = {"input": np.array([[np.nan, 1], [np.inf, 1]], np.float32)}
     headers, body = binary(given)
-    answer = post(flat(), body, **{LENGTH: headers[LENGTH]})[1]
-    assert answer["outputs"][0]["data"] == [None, None]
+    assert refused(flat(), body, **{LENGTH: headers[LENGTH]}) == (
+        'the output "output" has a number that is not finite, which JSON can not say: expected a '
+        'request for binary data, by the parameter "binary_data_output"')  # fmt: skip
     headers, body = binary(given, parameters={"binary_data_output": True})
     _, data = post(flat(), body, **{LENGTH: headers[LENGTH]})[1]
     assert str(np.frombuffer(data, "<f4")) == "[nan inf]"
+
+
+def test_what_may_be_left_out_may_be_null() -> None:
+    """Clients that make JSON of their own classes, MLServer's for one, leave out nothing."""
+    nothing = {"id": None, "parameters": None, "outputs": None}
+    inputs = [GOOD[0] | {"parameters": None}]
+    status, answer = post(flat(), request(inputs, **nothing))
+    assert (status, answer["outputs"][0]["data"]) == (200, [3, 7.5])
+    assert "id" not in answer
+    named = {"name": "output", "parameters": None}
+    assert post(flat(), request(inputs, outputs=[named]))[0] == 200
+    assert refused(flat(), request([GOOD[0] | {"data": None}])).startswith('expected "data" or')
+
+
+def test_an_answer_has_a_tag() -> None:
+    model = flat()
+    _, headers, _ = respond(model, "POST", INFER, {}, request(GOOD))
+    asked = {"if-none-match": headers["etag"]}
+    calls = len(model.engine.calls)
+    status, again, body = respond(model, "POST", INFER, asked, request(GOOD))
+    assert (status, again["etag"], body) == (304, headers["etag"], b"")
+    assert "content-length" not in again
+    assert len(model.engine.calls) == calls
+    assert respond(model, "POST", INFER, asked, request(GOOD, id="2"))[0] == 200
 
 
 def changed(**change: Any) -> bytes:

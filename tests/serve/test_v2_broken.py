@@ -1,4 +1,4 @@
-"""Broken requests of the Open Inference Protocol, generated: REST in process, gRPC by a channel.
+"""Broken requests of the Open Inference Protocol, generated: REST by function, gRPC by a channel.
 
 CAMPAIGN=10000 makes so many of each.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import campaign
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-from memory import ADDRESS
+from memory import ADDRESS, forgetful
 from v2_models import arrays, binary, every, flat, request, tensor, words
 
 from serve.handler import Handler
@@ -68,33 +69,34 @@ REST = st.builds(
 )  # fmt: skip
 
 
+def answering(model: Callable[[], Handler]) -> Callable[..., Any]:
+    return partial(respond, forgetful(model()))
+
+
 @pytest.mark.parametrize("model", [every, words, flat])
 def test_broken_requests_over_rest(model: Callable[[], Handler]) -> None:
-    handler = model()
+    with campaign.Apart(answering, model) as apart:
 
-    def ask(one: campaign.Request) -> int:
-        status, headers, body = respond(handler, *one)
-        if LENGTH not in headers and one.method != "HEAD":
-            assert set(json.loads(body)) == {"error"} or status == 200
-        return status
+        def ask(one: campaign.Request) -> int:
+            status, headers, body = apart(*one)
+            if LENGTH not in headers and one.method != "HEAD":
+                assert set(json.loads(body)) == {"error"} or status == 200
+            return status
 
-    def valid() -> None:
-        status, body = _asked(handler)
-        assert status == 200
-        assert json.loads(body)["outputs"][-1]["data"] == [1.5 if model is every else 2]
+        def valid() -> None:
+            status, _, body = apart("POST", INFER, *_right(model))
+            assert status == 200
+            assert json.loads(body)["outputs"][-1]["data"] == [1.5 if model is every else 2]
 
-    campaign.run(ask, valid, requests=REST)
+        campaign.run(ask, valid, apart, REST)
 
 
-def _asked(handler: Handler) -> tuple[int, bytes]:
-    headers, body = binary(arrays())
-    if handler.bundle.text is not None:
+def _right(model: Callable[[], Handler]) -> tuple[dict[str, str], bytes]:
+    """The headers and the body of a request that is right."""
+    if model is words:
         text = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["one two"]}
-        headers, body = {}, request([text])
-    elif "array" in handler.bundle.input:
-        headers, body = binary({"input": np.ones((1, 2), np.float32)})
-    status, _, answer = respond(handler, "POST", INFER, headers, body)
-    return status, answer
+        return {}, request([text])
+    return binary(arrays() if model is every else {"input": np.ones((1, 2), np.float32)})
 
 
 CONTENTS = st.fixed_dictionaries({}, optional={
@@ -118,19 +120,25 @@ MESSAGES = st.fixed_dictionaries({"model_name": st.just("memory") | campaign.WOR
 })  # fmt: skip
 
 
+def listening(model: Callable[[], Handler]) -> Callable[[], int]:
+    from serve.v2.grpc import serving
+
+    context = serving(model(), "127.0.0.1", 0)
+    port = context.__enter__()
+    return lambda _=context: port  # which lasts as long as the function
+
+
 @pytest.mark.parametrize("model", [words, flat])
 def test_broken_requests_over_grpc(model: Callable[[], Handler]) -> None:
     grpc = pytest.importorskip("grpc", reason='gRPC takes "lamda[grpc]"')
     from serve.v2 import messages
-    from serve.v2.grpc import serving
     from serve.v2.service import CODES
 
-    handler = model()
     made = messages.methods()["ModelInfer"][0]
     statuses = {code: status for status, code in CODES.items()}
     with (
-        serving(handler, "127.0.0.1", 0) as port,
-        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+        campaign.Apart(listening, model) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server()}") as channel,
     ):
         call = channel.unary_unary(f"/{messages.SERVICE}/ModelInfer")
 
@@ -145,10 +153,10 @@ def test_broken_requests_over_grpc(model: Callable[[], Handler]) -> None:
         def valid() -> None:
             given = np.ones((1, 2), np.float32)
             one = tensor("input", given) | {"contents": {"fp32_contents": [1, 1]}}
-            if handler.bundle.text is not None:
+            if model is words:
                 one = {"name": "text", "datatype": "BYTES", "shape": [1],
                        "contents": {"bytes_contents": [b"one two"]}}  # fmt: skip
             assert ask({"model_name": "memory", "inputs": [one]}) == 200
 
         requests = MESSAGES | st.binary(max_size=60)
-        campaign.run(ask, valid, requests=requests)
+        campaign.run(ask, valid, server, requests)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,30 @@ from serve.v2.grpc import serving  # noqa: E402
 from serve.v2.service import CONTENTS  # noqa: E402
 
 INFER = {"model_name": "memory"}
+
+
+def test_what_its_client_waits_for_no_more_is_not_computed() -> None:
+    model = flat()
+    run = model.engine.function
+
+    def slow(x: np.ndarray) -> Any:
+        time.sleep(0.3)
+        return run(x)
+
+    model.engine.function = slow
+    rows = np.ones((12, 2), np.float32)  # three pieces of the largest batch
+    request, _ = messages.methods()["ModelInfer"]
+    body = request(**INFER, inputs=[tensor("input", rows)], raw_input_contents=[rows.tobytes()])
+    with (
+        serving(model, "127.0.0.1", 0) as port,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        call = channel.unary_unary(f"/{messages.SERVICE}/ModelInfer")
+        with pytest.raises(grpc.RpcError) as raised:
+            call(body.SerializeToString(), timeout=0.2)
+        time.sleep(1)  # all of it takes 0.9
+    assert raised.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert len(model.engine.calls) == 1
 
 
 class Client:
