@@ -74,6 +74,10 @@ class DivergedError(LamdaError, FloatingPointError):
         """The successor with those weights."""
 
 
+class MachineError(LamdaError, RuntimeError):
+    """A machine that trains with others failed, or found something else than they."""
+
+
 class LawError(LamdaError, AssertionError):
     """A law does not hold."""
 
@@ -814,3 +818,9 @@ DATA_RECORDS_DIFFER = (
     "of one type. Keep those of other models in directories of their own"
 )
 NO_RECORDS = "{path} has no record of feedback: is it the directory that LAMDA_FEEDBACK names?"
+
+MACHINES_DIFFER = (
+    "{what} is to be the same in every process that trains, and is not: here it is {here}. Give "
+    "each the same model, data and arguments, on devices of one kind; a directory or a store is "
+    "one that all of them share"
+)

@@ -240,7 +240,7 @@ class TestCheckpoints:
 class TestStreams:
     batches = [(inputs[i : i + 8], targets[i : i + 8]) for i in range(0, 24, 8)]  # noqa: RUF012
 
-    def by_hand(self, batches):
+    def by_hand(self, batches) -> dict:
         weights, optimiser = head.weights, optax.adam(0.05)
         state = optimiser.init(weights)
 
@@ -255,8 +255,9 @@ class TestStreams:
     def test_each_batch_is_a_step(self):
         fitted = run(data=self.batches, steps=None)
         wanted = self.by_hand(self.batches)
-        for name in wanted:
-            np.testing.assert_allclose(fitted.weights["head"][name], wanted[name], rtol=1e-5)
+        for name in ("kernel", "bias"):
+            found = fitted.weights["head"][name]
+            np.testing.assert_allclose(found, wanted[name], rtol=1e-5)
         assert fitted.receipt.steps == fitted.receipt.taken == 3
 
     def test_over_and_over(self):

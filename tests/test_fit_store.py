@@ -13,6 +13,7 @@ import pytest
 from parts import dense, rows
 
 import lamda as lm
+import serve
 from lamda.fit import loop
 
 KEY = jax.random.key(0)
@@ -63,6 +64,12 @@ class TestFound:
             key=KEY, store=store,
         )  # fmt: skip
         assert f"found {first.address} in the store, trained before" in capsys.readouterr().err
+
+    def test_what_was_found_is_put_as_it_was(self, store):
+        first = run(store=store)
+        store.put(run(store=store), ref="m")
+        assert len(store.log(first.address)) == 2
+        assert lm.reproduce(store, "m", (inputs, targets), progress=False).same
 
     def test_force_trains_again(self, store, taken):
         first = run(store=store)
@@ -251,3 +258,38 @@ class TestEvolved:
         )
         assert main(["reproduce", "m", "--data", "nothing", *at]) == 1
         assert "nothing" in capsys.readouterr().err
+
+
+def test_from_a_handler_and_its_feedback_to_the_next_version(store, tmp_path, monkeypatch, capsys):
+    """The whole way round: served, told what was right, evolved, served again."""
+    from lamda.cli import main
+    from serve.http import respond
+
+    def loss(y, label):
+        return optax.losses.softmax_cross_entropy_with_integer_labels(y, label)
+
+    x = rows(120, 4, 11)
+    label = (x[:, 1] > 0).astype(jnp.int32)
+    first = run(data=(x[:20], label[:20]), loss=loss, steps=60)
+    store.put(first, ref="m")
+    lm.bundle(store.get("m"), tmp_path / "bundle", batch=(1, 8))
+    monkeypatch.setenv("LAMDA_FEEDBACK", str(tmp_path / "feedback"))
+    handler = serve.load(str(tmp_path / "bundle"))
+    for row, right in zip(np.asarray(x[20:]), np.asarray(label[20:]), strict=True):
+        body = json.dumps({"request": [row.tolist()], "label": [int(right)]}).encode()
+        status, _, answer = respond(handler, "POST", "/feedback", {}, body)
+        assert status == 202, answer
+    at = ["--store", str(store.path)]
+    assert main(["data", "add", "rows", str(tmp_path / "feedback"), *at]) == 0
+    np.testing.assert_array_equal(
+        sorted(map(tuple, store.data("rows").arrays()[0].tolist())),
+        sorted(map(tuple, np.asarray(x[20:]).tolist())),
+    )
+    assert main(["evolve", "m", "--data", "rows", "--steps", "300", *at]) == 0
+    assert "m is sha256:" in capsys.readouterr().out
+    second = store.get("m")
+    assert lm.pred(second).address == first.address
+    report = lm.bundle(second, tmp_path / "bundle", batch=(1, 8))
+    assert report.compiled == 0
+    now = serve.load(str(tmp_path / "bundle"))
+    assert (now("who"), now("pred")) == (second.address, first.address)

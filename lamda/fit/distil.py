@@ -5,17 +5,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from lamda import check, errors, types
+from lamda.fit.examples import Examples
+from lamda.fit.features import features
 from lamda.fit.fit import fit
 from lamda.fit.soft import Loss, Mixed, Softened, cross_entropy
 from lamda.model import Model, models
 from lamda.types import ArrayType, Type
 from lamda.unify import Unifier
-
-CHUNK = 64
-"""Examples at a time while the teacher runs over the data."""
 
 
 def distil(
@@ -76,34 +74,39 @@ def distil(
         loss = Mixed(loss, label_loss or cross_entropy, float(alpha))
     elif label_loss is not None:
         raise errors.SpecError(errors.DISTIL_LABELS)
-    examples = _examples(teacher, student, data, alpha > 0)
+    shown = options.get("progress", True)
+    examples = _examples(teacher, student, data, alpha > 0, shown)
     if eval is not None:
-        options["eval"] = _examples(teacher, student, eval, alpha > 0)
+        options["eval"] = _examples(teacher, student, eval, alpha > 0, shown)
     return fit(student, examples, loss=loss, **options)
 
 
-def _examples(teacher: Model, student: Model, data: Any, labelled: bool) -> tuple[Any, Any]:
+def _examples(
+    teacher: Model, student: Model, data: Any, labelled: bool, shown: bool
+) -> tuple[Any, Any]:
     """Inputs, and what the teacher gives for them; with labels, ``(output, label)``."""
     pair = data.arrays() if hasattr(data, "arrays") else data
     if not labelled:
         inputs = data if pair is data else pair[0]
-        return inputs, _outputs(teacher, student, inputs)
+        return inputs, _outputs(teacher, student, inputs, shown)
     if not isinstance(pair, tuple) or len(pair) != 2:
         raise errors.SpecError(errors.DISTIL_PAIR.format(given=type(data).__name__))
     inputs, labels = pair
-    return inputs, (_outputs(teacher, student, inputs), labels)
+    return inputs, (_outputs(teacher, student, inputs, shown), labels)
 
 
-def _outputs(teacher: Model, student: Model, inputs: Any) -> Any:
-    """What the teacher gives for every example, in chunks of one size: it compiles once."""
+def _outputs(teacher: Model, student: Model, inputs: Any, shown: bool = False) -> Any:
+    """What the teacher gives for every example, which is kept as that of any frozen part is."""
     count = _count(student, inputs)
     teacher.accept(types.typeof(inputs))
     taken = () if teacher.input is None else teacher.input
     # A teacher that takes so many examples and no others is given them all.
-    whole = any(isinstance(leaf.shape[0], int) for _, leaf in types.leaves(taken))
-    size = count if whole else min(CHUNK, count)
-    parts = [_chunk(teacher, inputs, start, size) for start in range(0, count, size)]
-    return jax.tree.map(lambda *chunks: jnp.concatenate(chunks)[:count], *parts)
+    if teacher.input is None or any(isinstance(n.shape[0], int) for _, n in types.leaves(taken)):
+        return _checked(teacher, teacher(inputs), count)
+    some = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), inputs)
+    _checked(teacher, jax.eval_shape(teacher, some), 1)
+    examples = Examples(jax.tree.map(jnp.asarray, inputs), (), count, "")
+    return features(teacher.program, teacher.environment, examples, shown)
 
 
 def _count(student: Model, inputs: Any) -> int:
@@ -116,15 +119,10 @@ def _count(student: Model, inputs: Any) -> int:
     return int(counts.pop() or 0)
 
 
-def _chunk(teacher: Model, inputs: Any, start: int, size: int) -> Any:
-    """What the teacher gives for ``size`` examples; the last one again where there are no more."""
-
-    def rows(array: Any) -> Any:
-        return array[np.minimum(np.arange(start, start + size), len(array) - 1)]
-
-    found = teacher(jax.tree.map(rows, inputs))
-    if any(leaf.shape[:1] != (size,) for leaf in jax.tree.leaves(found)):
-        told = {"teacher": teacher, "count": size, "given": types.show(types.typeof(found))}
+def _checked(teacher: Model, found: Any, count: int) -> Any:
+    """What a teacher gives for so many examples. Raises SpecError unless it is a row for each."""
+    if any(leaf.shape[:1] != (count,) for leaf in jax.tree.leaves(found)):
+        told = {"teacher": teacher, "count": count, "given": types.show(types.typeof(found))}
         raise errors.SpecError(errors.DISTIL_ROWS.format(**told))
     return found
 

@@ -17,6 +17,7 @@ from lamda.fit.plan import Plan
 from lamda.fit.run import Run
 from lamda.fit.step import Loss
 from lamda.model import Model
+from lamda.receipt import PROGRAMS
 
 if TYPE_CHECKING:
     from lamda.store import Store
@@ -92,6 +93,8 @@ def fit(
         if number is not None:
             _require_count(what, number)
     plan = Plan.of(model, loss, optimizer, key, accumulate, dtype, devices)
+    processes = plan.processes
+    progress = progress and processes.first
     held = None if eval is None else given(model, eval)
     if patience and held is None:
         raise errors.SpecError(errors.FIT_PATIENCE)
@@ -117,17 +120,29 @@ def fit(
         steps, every = steps or (epochs or 0) * order.steps, every or order.steps
         stops = _stops(held, every, patience)
         receipt = plan.receipt(types, examples.address, steps=steps, batch=order.size, **stops)
-        if store is not None and not force and (found := store.trained(receipt)) is not None:
+        found = None if store is None or force else store.trained(receipt)
+        processes.require_same("what the store has", "nothing" if found is None else found.address)
+        if found is not None:
             told.say(errors.FIT_FOUND.format(address=found.address), progress)
-            return found.derive(found.term, found.environment, pred=model, receipt=found.receipt)
+            return _after(model, found)
         compiled = plan.compiled(types)
         features = split.features(examples, progress)
         batches = Rows(compiled, features, examples, order, split.draw(key))
         step = batches.step
     evaluate = None
     if held is not None:
-        evaluate = Evaluation(plan.step, split.features(held, progress), held)
+        measured = Evaluation(plan.step, split.features(held, progress), held)
+        evaluate = measured
+        if processes.several:
+            evaluate = lambda weights: processes.agreed(measured(compiled.here(weights)))  # noqa: E731
     return run.train(model, compiled, receipt, step, batches, every, evaluate)
+
+
+def _after(model: Model, found: Model) -> Model:
+    """What was found in a store, as the successor of the model that is here."""
+    new = found.derive(found.term, found.environment, pred=model, receipt=found.receipt)
+    new.remember(PROGRAMS, found.remembered(PROGRAMS))
+    return new
 
 
 def _require_count(what: str, number: Any) -> None:

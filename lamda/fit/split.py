@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from lamda import errors, evaluate
+from lamda import errors, evaluate, types
 from lamda.fit import features as frozen
 from lamda.fit.examples import Examples
 from lamda.fit.frontier import cut
@@ -15,6 +15,7 @@ from lamda.model import Model
 from lamda.normal import Graph
 from lamda.tensor import Weights
 from lamda.term import Slot
+from lamda.unify import Unifier
 
 DRAW = 2**32 - 1
 """What the key is folded with for parts that are random."""
@@ -47,7 +48,7 @@ class Split:
         """What gives the features of a batch that comes by itself."""
         if not self.front.nodes:
             return partial(evaluate.run, self.front, [])
-        return partial(jax.jit(partial(evaluate.run, self.front)), self._weights())
+        return partial(frozen.run, self.front, self._weights())
 
     def types(self, inputs: Any, targets: Any, size: int) -> tuple[Any, Any]:
         """The types of the features and the targets of ``size`` examples."""
@@ -55,7 +56,12 @@ class Split:
             jax.tree.map(lambda a: jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype), tree)
             for tree in (inputs, targets)
         )
-        return jax.eval_shape(partial(evaluate.run, self.front), self._weights(), x), t
+        unifier = Unifier()
+        unifier.unify(types.typeof(x), self.front.input)
+        known = unifier.right(self.front.gives)  # as composing found it: nothing is traced again
+        if all(isinstance(dim, int) for _, leaf in types.leaves(known) for dim in leaf.shape):
+            return types.structs(known), t
+        return jax.eval_shape(partial(frozen.run, self.front), self._weights(), x), t
 
     def _weights(self) -> list[Any]:
         return frozen.loaded(self.front, self.fixed)
