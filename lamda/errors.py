@@ -365,7 +365,15 @@ UNKNOWN_IMAGE = "image= takes {known}; got {given!r}"
 
 FIT_DATA = "data is (inputs, targets), two trees of arrays with the same first axis; got {given}"
 FIT_FROZEN = "{name} has nothing to train: every weight is frozen, or it has none"
-FIT_LOSS = "loss(prediction, target) must give one number; it gave {given}"
+FIT_LOSS = (
+    "loss(prediction, target) must give one number, or one for each of {count} examples; it gave "
+    "{given}. Take the mean or the sum over the rest, and see that predictions and targets have "
+    "the shapes that you think."
+)
+FIT_LOSS_FAILED = (
+    "loss(prediction, target) does not take a prediction {prediction} and a target {target}: "
+    "{error}"
+)
 FIT_NAN = (
     "the loss is {value} at step {step}, whose examples are {batch}. Training stopped; the last "
     "model whose loss was finite is .model of this error. Lower the learning rate, clip the "
@@ -820,7 +828,35 @@ DATA_RECORDS_DIFFER = (
 NO_RECORDS = "{path} has no record of feedback: is it the directory that LAMDA_FEEDBACK names?"
 
 MACHINES_DIFFER = (
-    "{what} is to be the same in every process that trains, and is not: here it is {here}. Give "
-    "each the same model, data and arguments, on devices of one kind; a directory or a store is "
-    "one that all of them share"
+    "processes that train together differ in {what}; here it is {here}. Give each the same model, "
+    "data and arguments, on devices of one kind; a directory or a store is one that all share"
 )
+MACHINES_DEVICES = (
+    "fit over machines computes with all devices of each, or with devices_each= of them: leave "
+    "devices= out"
+)
+MACHINES_EACH = "devices_each={given} are wanted of each machine, and this one has {here}"
+MACHINES_STREAM = (
+    "over machines, data is (inputs, targets) or a data set; batches that come one by one are of "
+    "one machine"
+)
+MACHINES_PICKLED = (
+    "what goes to the machines can not be pickled: {error}. A loss, an optimiser and what else is "
+    "given may hold arrays and functions, and no open file, lock or generator"
+)
+MACHINES_TOGETHER = (
+    "Ray has no {machines} machines with {each} each: there are {nodes} that could be one, and "
+    "some of the {machines} share a machine"
+)
+MACHINES_ROOM = (
+    "Ray had no room for {machines} machines with {each} each in {wait:g} seconds; it has {has}, "
+    "of which {free} are free. Ask for fewer, for less of each by resources=, or wait= longer"
+)
+MACHINE_DIED = "machine {place} of {machines}, {host}, is gone: {error}. {then}"
+MACHINE_FAILED = "machine {place} of {machines}, {host}, failed: {error}. {then}"
+MACHINE_THEN = {
+    True: "The same call goes on from the last checkpoint, where there is one.",
+    False: "With checkpoint=, a directory that all share, the same call would go on from the last "
+    "checkpoint.",
+}
+MACHINES_RESULT = "the result came from the machines as {given}, and was {wanted} there"

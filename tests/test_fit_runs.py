@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -240,7 +241,7 @@ class TestCheckpoints:
 class TestStreams:
     batches = [(inputs[i : i + 8], targets[i : i + 8]) for i in range(0, 24, 8)]  # noqa: RUF012
 
-    def by_hand(self, batches) -> dict:
+    def by_hand(self, batches) -> Any:
         weights, optimiser = head.weights, optax.adam(0.05)
         state = optimiser.init(weights)
 
@@ -387,6 +388,22 @@ class TestDiverged:
 def test_what_can_not_be_is_refused(changes, message):
     with pytest.raises(lm.SpecError, match=message):
         run(**changes)
+
+
+def test_a_loss_that_broadcasts_is_refused():
+    """One column of predictions, and targets that are none, give a table of losses."""
+    one = lm.freeze(body) >> dense(8, 1, 1, "one")
+    with pytest.raises(lm.SpecError, match=r"one for each of 8 examples; it gave float32\[8, 8\]"):
+        run(one, (inputs, targets[:, 0]), loss=lambda y, t: (y - t) ** 2)
+    with pytest.raises(lm.SpecError, match=r"it gave float32\[8, 2\]. Take the mean or the sum"):
+        run(loss=lambda y, t: (y - t) ** 2)
+
+
+def test_targets_that_do_not_fit_are_refused_before_compiling():
+    with pytest.raises(
+        lm.SpecError, match=r"prediction float32\[8, 2\] and a target float32\[8, 3\]"
+    ):
+        run(data=(inputs, jnp.ones((30, 3))))
 
 
 def test_a_loss_only_computes():

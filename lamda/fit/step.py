@@ -45,8 +45,11 @@ class Step:
     def losses(self, weights: Any, features: Any, targets: Any, key: Any = None) -> jax.Array:
         """What the loss gives: one number, or one for each example."""
         value = jnp.asarray(self.loss(self.predict(weights, features, key), targets))
-        if not jnp.issubdtype(value.dtype, jnp.floating):
-            raise errors.SpecError(errors.FIT_LOSS.format(given=types.show(types.typeof(value))))
+        count = jax.tree.leaves(targets)[0].shape[0]
+        # (b, b), say, is what becomes of predictions (b, 1) and targets (b,).
+        if value.shape not in ((), (count,)) or not jnp.issubdtype(value.dtype, jnp.floating):
+            said = {"given": types.show(types.typeof(value)), "count": count}
+            raise errors.SpecError(errors.FIT_LOSS.format(**said))
         return value
 
     def predict(self, weights: Any, features: Any, key: Any = None) -> Any:
@@ -101,11 +104,19 @@ class Step:
     def addresses(self, weights: Any, features: Any, targets: Any) -> tuple[str, str]:
         """The digests of what the loss and the optimiser compute, at the types of a batch.
 
-        Raises ImpureError where the loss does anything but compute.
+        Raises ImpureError where the loss does anything but compute, SpecError where it does not
+        take what the model gives.
         """
         w, x, t = jax.tree.map(struct, (weights, features, targets))
         predicted = jax.eval_shape(self.predict, w, x)
-        purity.trace(self.loss, predicted, t, name="loss", where=_where(self.loss))
+        try:
+            purity.trace(self.loss, predicted, t, name="loss", where=_where(self.loss))
+        except (TypeError, ValueError) as error:
+            if isinstance(error, errors.LamdaError):
+                raise
+            shown = [types.show(types.typeof(each)) for each in (predicted, t)]
+            text = errors.FIT_LOSS_FAILED.format(prediction=shown[0], target=shown[1], error=error)
+            raise errors.SpecError(text) from None
         loss = digest.of_function(self.loss, predicted, t)
         state = jax.eval_shape(self.optimizer.init, w)
         first = digest.of_function(self.optimizer.init, w)
