@@ -31,8 +31,8 @@ campaign: setup  ## send 10,000 broken requests to each adapter, and run a real 
 	CAMPAIGN=10000 RAY=1 $(BIN)/python -m pytest -rP -n 2 tests/serve -k "broken or ray or schemathesis"
 
 .PHONY: bench
-bench: setup data  ## time the normal form, programs, rolling, the laws, the store, cold starts, calls and servers
-	@for each in normal zero_cost rolling laws store coldstart calls serve; do $(BIN)/python benchmarks/$$each.py || exit; done
+bench: setup data  ## time the normal form, programs, rolling, the laws, the store, cold starts, calls, servers and training
+	@for each in normal zero_cost rolling laws store coldstart calls serve fit; do $(BIN)/python benchmarks/$$each.py || exit; done
 
 # With a GPU, JAX in .venv runs on it from then on, in all that does not set JAX_PLATFORMS; the plugin
 # must be of the very version of jaxlib, which is not the newest, so it is not one of the lock.
