@@ -46,11 +46,18 @@ def listen(path: str, mode: int) -> Listener:
     except FileNotFoundError:
         pass
     bound = socket.socket(socket.AF_UNIX)
+    draft = f"{path}~"  # whoever sees the name can connect
     try:
-        bound.bind(path)
-        os.chmod(path, mode)  # nobody can connect yet
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
+        bound.bind(draft)
+        os.chmod(draft, mode)
         bound.listen(socket.SOMAXCONN)
         bound.setblocking(False)
+        try:
+            os.link(draft, path)
+        finally:
+            os.unlink(draft)
         return Listener(path, bound)
     except OSError as error:
         bound.close()

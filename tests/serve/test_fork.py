@@ -23,6 +23,7 @@ import pytest
 import serve
 from serve import fork
 from serve.errors import BundleError, RequestError, ServeError
+from serve.fork import listener
 from serve.forms import MSGPACK
 
 BODY = b"[[0,0,0],[1,2,3]]"
@@ -193,6 +194,9 @@ def test_an_instance_that_dies_is_reported_and_the_others_go_on(bundle: str, pat
 
 def test_a_hundred_instances_leave_nothing_behind(bundle: str, path: str) -> None:
     with forking(path, bundle) as server:
+        with fork.connect(path) as first:  # what is opened to start is closed by then
+            assert json.loads(first(BODY)) == ANSWER
+        server.until(0)
         before = len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
         def some() -> None:
@@ -349,3 +353,22 @@ def test_nobody_listens() -> None:
         fork.connect("/no/such/socket")
     with pytest.raises(BundleError):
         fork.Server("/no/such/bundle", "/no/such/socket")
+
+
+def test_whoever_sees_the_file_can_connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is there before somebody listens refuses who came early."""
+    seen = []
+    real = socket.socket.listen
+
+    def listening(self: socket.socket, backlog: int) -> None:
+        seen.append((tmp_path / "socket").exists())
+        real(self, backlog)
+
+    monkeypatch.setattr(socket.socket, "listen", listening)
+    with listener.listen(str(tmp_path / "socket"), 0o600) as found:
+        assert seen == [False] and [each.name for each in tmp_path.iterdir()] == ["socket"]
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(str(tmp_path / "socket"))
+        assert (tmp_path / "socket").stat().st_mode & 0o777 == 0o600
+        assert found.socket.fileno() > 0
+    assert not list(tmp_path.iterdir())
