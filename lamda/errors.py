@@ -366,9 +366,8 @@ UNKNOWN_IMAGE = "image= takes {known}; got {given!r}"
 FIT_DATA = "data is (inputs, targets), two trees of arrays with the same first axis; got {given}"
 FIT_FROZEN = "{name} has nothing to train: every weight is frozen, or it has none"
 FIT_LOSS = (
-    "loss(prediction, target) must give one number, or one for each of {count} examples; it gave "
-    "{given}. Take the mean or the sum over the rest, and see that predictions and targets have "
-    "the shapes that you think."
+    "loss(prediction, target) must give one number, or some for each example; of {prediction} and "
+    "{target} it gave {given}. See that predictions and targets have the shapes that you think."
 )
 FIT_LOSS_FAILED = (
     "loss(prediction, target) does not take a prediction {prediction} and a target {target}: "
@@ -443,6 +442,10 @@ Search over each by itself, or compose a part before one of them that turns its 
 other's."""
 SEARCH_EVAL = "metric= is taken on held-out data: give eval=(inputs, targets)"
 SEARCH_METRIC = "metric= is a function of predictions and targets, or one of {known}; got {given!r}"
+METRIC = (
+    "metric(prediction, target) must give one number for each of {count} examples, or one; it gave "
+    "{given}"
+)
 ACCURACY = (
     "accuracy is of logits with one axis more than labels, which are whole numbers; got "
     "{prediction} and {label}"
@@ -845,8 +848,7 @@ MACHINES_PICKLED = (
     "given may hold arrays and functions, and no open file, lock or generator"
 )
 MACHINES_TOGETHER = (
-    "Ray has no {machines} machines with {each} each: there are {nodes} that could be one, and "
-    "some of the {machines} share a machine"
+    "{machines} machines with {each} each are wanted, and Ray has {nodes}: processes share them"
 )
 MACHINES_ROOM = (
     "Ray had no room for {machines} machines with {each} each in {wait:g} seconds; it has {has}, "

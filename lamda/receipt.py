@@ -17,6 +17,8 @@ class Receipt:
 
     model: str
     """The address of the model that was trained."""
+    trained: str = ""
+    """The digest of which weights of it are trained: its address does not tell."""
     data: str
     """The address of the inputs and targets."""
     loss: str
@@ -31,6 +33,8 @@ class Receipt:
     """The steps that were asked for; 0 where all of a stream was."""
     batch: int
     """The examples of a step; 0 where a stream says it."""
+    random: str = ""
+    """The digest of the program of a step, where parts are random: no address tells of that."""
     accumulate: int = 1
     """In how many parts a step is computed."""
     dtype: str = ""

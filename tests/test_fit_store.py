@@ -87,6 +87,18 @@ class TestFound:
         run(store=store, **changes)
         assert taken[0] > 20
 
+    def test_what_is_trained_is_told_apart(self, store, taken):
+        """Two parts of one shape: an address does not tell which of them is frozen."""
+        one, two = dense(4, 4, 0, "one"), dense(4, 4, 1, "two")
+        x, t = rows(30, 4), rows(30, 4, 1)
+        first = run(lm.freeze(one) >> two, data=(x, t), store=store)
+        second = run(one >> lm.freeze(two), data=(x, t), store=store)
+        assert first.receipt.model == second.receipt.model and first.address != second.address
+        assert taken == [40]
+        other = dense(4, 4, 1, "renamed")
+        assert run(lm.freeze(one) >> other, data=(x, t), store=store).address == first.address
+        assert taken == [40]
+
     def test_in_another_process(self, store):
         code = (
             "import lamda as lm, test_fit_store as t\n"

@@ -73,7 +73,10 @@ def test_training_draws_a_new_mask_at_each_step_and_is_reproducible():
     kept = lm.freeze(f)
     one, again, plain = run(kept >> drop >> h), run(kept >> drop >> h), run(kept >> h)
     assert one.address == again.address != plain.address
-    assert one.receipt.model != plain.receipt.model
+    assert one.receipt.address == again.receipt.address
+    same = run(kept >> lm.lift(lambda x: x) >> h)  # without a key they are one function
+    assert one.receipt.model == same.receipt.model and one.address != same.address
+    assert one.receipt.address != same.receipt.address
 
 
 def test_a_random_part_that_captures_an_array_is_refused():

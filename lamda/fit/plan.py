@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lamda import errors
+from lamda import digest, errors
+from lamda.address import sha256
+from lamda.fit.processes import Processes
 from lamda.fit.programs import Compiled, exported
 from lamda.fit.split import Split
-from lamda.fit.step import Loss, Step
+from lamda.fit.step import Loss, Step, struct
 from lamda.model import Model
 from lamda.receipt import Receipt
 
@@ -27,6 +29,11 @@ class Plan:
     step: Step
     key: jax.Array
     devices: np.ndarray | None
+
+    @property
+    def processes(self) -> Processes:
+        """Those that the devices are of."""
+        return Processes(self.devices)
 
     @classmethod
     def of(
@@ -61,11 +68,26 @@ class Plan:
         loss, optimizer = self.step.addresses(model.weights, *types)
         key = np.asarray(jax.random.key_data(self.key)).ravel().tolist()
         return Receipt(
-            model=model.address, data=data, loss=loss, optimizer=optimizer, key=tuple(key),
-            generator=str(self.step.generator), accumulate=self.step.accumulate,
+            model=model.address, trained=self._trained(), data=data, loss=loss,
+            optimizer=optimizer, key=tuple(key), generator=str(self.step.generator),
+            random=self._random(types), accumulate=self.step.accumulate,
             dtype=self.step.dtype or "", devices=1 if self.devices is None else len(self.devices),
             jax=jax.__version__, platform=jax.default_backend(), **said,
         )  # fmt: skip
+
+    def _trained(self) -> str:
+        """Which weights are trained, by their places in the program and not by their names."""
+        model = self.split.model
+        slots = [(s.frozen, model.environment[s].digests) for s in model.program.slots]
+        return sha256(["trained", slots])
+
+    def _random(self, types: tuple[Any, Any]) -> str:
+        drawn = self.split.draw(self.key)(0)
+        if drawn is None:
+            return ""
+        weights = jax.tree.map(struct, self.split.model.weights)
+        state = jax.eval_shape(self.step.init, weights)
+        return digest.of_function(self.step, weights, state, *types, struct(drawn))
 
     def compiled(self, types: tuple[Any, Any]) -> Compiled:
         """The programs of a step, and what runs them here."""

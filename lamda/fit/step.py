@@ -13,7 +13,7 @@ from lamda.model import Model
 from lamda.normal import Graph
 
 Loss = Callable[[Any, Any], Any]
-"""``loss(prediction, target)``: one number, or one for each example, whose mean is taken."""
+"""``loss(prediction, target)``: one number, or some for each example, whose mean is taken."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,16 @@ class Step:
         return self.losses(weights, features, targets, key).mean()
 
     def losses(self, weights: Any, features: Any, targets: Any, key: Any = None) -> jax.Array:
-        """What the loss gives: one number, or one for each example."""
-        value = jnp.asarray(self.loss(self.predict(weights, features, key), targets))
-        count = jax.tree.leaves(targets)[0].shape[0]
+        """What the loss gives: one number, or some for each example."""
+        prediction = self.predict(weights, features, key)
+        value = jnp.asarray(self.loss(prediction, targets))
         # (b, b), say, is what becomes of predictions (b, 1) and targets (b,).
-        if value.shape not in ((), (count,)) or not jnp.issubdtype(value.dtype, jnp.floating):
-            said = {"given": types.show(types.typeof(value)), "count": count}
-            raise errors.SpecError(errors.FIT_LOSS.format(**said))
+        shapes = [leaf.shape[: value.ndim] for leaf in jax.tree.leaves((prediction, targets))]
+        floating = jnp.issubdtype(value.dtype, jnp.floating)
+        if not floating or (value.shape and value.shape not in shapes):
+            said = {"prediction": prediction, "target": targets, "given": value}
+            shown = {name: types.show(types.typeof(each)) for name, each in said.items()}
+            raise errors.SpecError(errors.FIT_LOSS.format(**shown))
         return value
 
     def predict(self, weights: Any, features: Any, key: Any = None) -> Any:
