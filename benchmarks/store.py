@@ -30,6 +30,9 @@ import numpy as np
 import safetensors.flax
 import safetensors.numpy
 
+# Before this folder, which has a serve.py.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import lamda as lm
 
 LINE = "{:<52} {:>10}  {}"

@@ -397,6 +397,10 @@ NOT_TRAINED = (
     "{ref} has no receipt with the programs that it was trained by: it was put as it is, or by an "
     "older lamda. What lm.fit gives has them."
 )
+TRAINED_TOGETHER = (
+    "{ref} was trained by lm.search, in one program with others: the same search again gives the "
+    "same address, and lm.fit of its candidate alone gives it to within rounding"
+)
 NO_TRAINED_FROM = "{ref} was trained from {model}, which is not the version before it"
 NO_TRAINED_ON = (
     "{ref} was trained on the data {data}, which is not in this store: put it by store.put_data or "

@@ -24,7 +24,8 @@ class Receipt:
     loss: str
     """The digest of the program of the loss."""
     optimizer: str
-    """The digest of the programs of the optimiser, its first state and its update."""
+    """The digest of the programs of the optimiser, its first state and its update; in a search, of
+    programs that take settings, and the settings."""
     key: tuple[int, ...]
     """The random key that orders the examples, and draws what is random."""
     generator: str = "fry"

@@ -15,7 +15,7 @@ import pytest
 from parts import dense, rows
 
 import lamda as lm
-from lamda.fit import features
+from lamda.fit import batches, features
 from lamda.fit import loop as loops
 from lamda.fit.order import Order
 from lamda.fit.plan import Plan
@@ -271,6 +271,23 @@ class TestStreams:
         one = run(data=self.batches, steps=None).receipt
         other = run(data=self.batches[::-1], steps=None).receipt
         assert one.data != other.data and one == run(data=iter(self.batches), steps=None).receipt
+
+    def test_large_batches_are_not_kept_for_long(self, monkeypatch):
+        monkeypatch.setattr(batches, "RECENT", 500)  # a batch has 192 bytes
+        streams = []
+        init = batches.Stream.__init__
+
+        def noted(self, *arguments):
+            streams.append(self)
+            init(self, *arguments)
+
+        monkeypatch.setattr(batches.Stream, "__init__", noted)
+        fitted = run(data=self.batches, steps=None, epochs=5)
+        assert streams[0].window == 2 and len(streams[0]._recent) <= 4
+        assert fitted.receipt.taken == 15
+        with pytest.raises(lm.DivergedError) as caught:
+            run(data=self.batches, steps=None, epochs=90, optimizer=optax.sgd(3.0))
+        assert np.isfinite(squared(caught.value.model(inputs), targets)).all()
 
     def test_resumed(self, tmp_path):
         how = {"steps": None, "epochs": 4, "every": 5, "checkpoint": tmp_path}

@@ -195,6 +195,19 @@ class TestReproduced:
         assert lm.reproduce(other, "m", (inputs, targets), progress=False).same
 
 
+def test_frozen_weights_are_no_part_of_a_program(store):
+    """An adapter reads weights that are not trained; they stay where they are."""
+    large = lm.lora(dense(256, 256, 0, "large"), 2, key=KEY)
+    x, t = rows(30, 256), rows(30, 256, 1)
+    fitted = run(large, data=(x, t), optimizer=optax.adam(0.01), eval=(x, t), every=10)
+    sizes = [len(load()) for load in fitted.remembered("programs").values()]
+    assert sum(sizes) < 100_000 < 256 * 256 * 4
+    assert squared(fitted(x), t).mean() < squared(large(x), t).mean()
+    store.put(fitted, ref="m")
+    assert lm.reproduce(store, "m", (x, t), progress=False).same
+    assert run(store.get("m"), data=(x, t)).receipt.model == fitted.address
+
+
 class TestEvolved:
     x = rows(200, 4, 9)
     labels = (x[:, 0] > 0).astype(jnp.int32)

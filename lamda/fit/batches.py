@@ -16,6 +16,8 @@ from lamda.fit.loop import LOOK
 from lamda.fit.order import Order
 from lamda.model import Model
 
+RECENT = 256 << 20
+"""Bytes of the batches of a stream that are kept, twice, until their losses are looked at."""
 Draw = Callable[[int], Any]
 """The random key of a step, as numbers; none where nothing is random."""
 
@@ -35,6 +37,7 @@ class Rows:
     """Batches of examples that are all here, in the order of a key."""
 
     seen = ""
+    window = LOOK
 
     def __init__(
         self, compiled: Steps, features: Any, examples: Examples, order: Order, draw: Draw
@@ -69,6 +72,7 @@ class Stream:
         self._front, self._draw = front, draw
         self._items = iter(self._again())
         self._next = 0
+        self.window = 1
         self._recent: OrderedDict[int, tuple[Any, Any]] = OrderedDict()
         self.seen = ""
 
@@ -107,7 +111,9 @@ class Stream:
                 return None
             self._recent[self._next] = found
             self._next += 1
-            if len(self._recent) > 2 * LOOK:
+            if self._next == 1:
+                self.window = max(1, min(LOOK, RECENT // max(1, nbytes(found))))
+            if len(self._recent) > 2 * self.window:
                 self._recent.popitem(last=False)
             self.seen = sha256(["stream", self.seen, data_address(*found)])
         return self._recent[step]

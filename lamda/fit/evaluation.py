@@ -16,12 +16,12 @@ class Evaluation:
 
     def __init__(self, step: Step, features: Any, examples: Examples) -> None:
         self._count, self._batch = examples.count, (features, examples.targets)
-        self._losses = jax.jit(step.losses)
+        self._losses, self._fixed = jax.jit(step.losses), step.fixed
 
     def __call__(self, weights: Any) -> float:
         total = 0.0
         for start in range(0, self._count, CHUNK):
             stop = min(start + CHUNK, self._count)
             part = jax.tree.map(lambda a: a[start:stop], self._batch)  # noqa: B023
-            total += float(self._losses(weights, *part).mean()) * (stop - start)
+            total += float(self._losses(weights, *part, None, self._fixed).mean()) * (stop - start)
         return total / self._count

@@ -52,7 +52,7 @@ def fit(
 
     ``data`` is ``(inputs, targets)``: trees of arrays with the same first axis, inputs of the
     model's type; or a :class:`~lamda.DataSet`; or an iterable of such pairs, each of which is the
-    batch of a step. ``loss(prediction, target)`` gives one number, or one for each example, whose
+    batch of a step. ``loss(prediction, target)`` gives one number, or some for each example, whose
     mean is taken. ``optimizer`` is an optax gradient transformation. Each step takes ``batch``
     examples; ``key`` orders them, every example once before any comes again. ``epochs`` in place
     of ``steps`` is as many steps as it takes to see every example so often.
@@ -121,7 +121,9 @@ def fit(
         stops = _stops(held, every, patience)
         receipt = plan.receipt(types, examples.address, steps=steps, batch=order.size, **stops)
         found = None if store is None or force else store.trained(receipt)
-        processes.require_same("what the store has", "nothing" if found is None else found.address)
+        processes.require_same(
+            "what their store has", "nothing" if found is None else found.address
+        )
         if found is not None:
             told.say(errors.FIT_FOUND.format(address=found.address), progress)
             return _after(model, found)

@@ -10,8 +10,8 @@ from lamda import errors
 from lamda.fit.checkpoint import Checkpoint, State
 from lamda.fit.progress import Bar
 
-LOOK = 50
-"""Steps between two looks at the loss; looking waits for the device."""
+LOOK = 200
+"""Steps between two looks at the loss, at most; looking waits for the device."""
 
 
 class Event(NamedTuple):
@@ -45,6 +45,8 @@ class Batches(Protocol):
         """Go on after a state that was kept."""
         ...
 
+    window: int
+    """How many steps back a batch can be asked for again."""
     seen: str
     """The address of all that was given, where nobody knew it before."""
 
@@ -88,7 +90,7 @@ class Loop:
         at = start
         while self.steps is None or at < self.steps:
             event = (at // self.every + 1) * self.every
-            at = min(at + LOOK, event, self.steps or event)
+            at = min(at + min(LOOK, self.batches.window), event, self.steps or event)
             yield at
 
     def _until(self, state: State, until: int, bar: Bar) -> State:

@@ -28,5 +28,8 @@ class Order:
         """``size`` rows: from the orders of all epochs, one after the other."""
         start = step * self.size
         first, last = start // self.count, (start + self.size - 1) // self.count
-        orders = np.concatenate([self._epoch(number) for number in range(first, last + 1)])
-        return orders[start - first * self.count :][: self.size]
+        parts = [
+            self._epoch(number)[max(start - number * self.count, 0) :][: self.size]
+            for number in range(first, last + 1)
+        ]
+        return parts[0] if first == last else np.concatenate(parts)[: self.size]

@@ -87,13 +87,14 @@ class Plan:
             return ""
         weights = jax.tree.map(struct, self.split.model.weights)
         state = jax.eval_shape(self.step.init, weights)
-        return digest.of_function(self.step, weights, state, *types, struct(drawn))
+        still = jax.tree.map(struct, self.step.fixed)
+        return digest.of_function(self.step, weights, state, *types, struct(drawn), still)
 
     def compiled(self, types: tuple[Any, Any]) -> Compiled:
         """The programs of a step, and what runs them here."""
         drawn = self.split.draw(self.key)(0)
         programs = exported(self.step, self.split.model.weights, *types, drawn)
-        return Compiled(programs, self.devices)
+        return Compiled(programs, self.step.fixed, self.devices)
 
 
 def _computed(dtype: Any) -> str:

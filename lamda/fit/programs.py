@@ -5,13 +5,16 @@ neither the loss nor the optimiser in Python.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lamda import program
+from lamda.fit.processes import Processes
 from lamda.fit.step import Step, struct
 
 AXIS = "examples"
@@ -19,7 +22,7 @@ AXIS = "examples"
 
 
 class Programs(NamedTuple):
-    """StableHLO: ``init(weights) -> state``, ``step(weights, state, features, targets, key)``."""
+    """StableHLO: ``init(weights) -> state``, and that of a :class:`~lamda.fit.step.Step`."""
 
     init: jax.export.Exported
     step: jax.export.Exported
@@ -37,10 +40,12 @@ class Programs(NamedTuple):
 
         return {name: load(exported) for name, exported in self._asdict().items()}
 
-    def run(self, weights: Any, state: Any, features: Any, targets: Any, key: Any) -> Any:
+    def run(
+        self, fixed: Any, weights: Any, state: Any, features: Any, targets: Any, key: Any
+    ) -> Any:
         """One step: weights, state and loss."""
         leaves = map(jax.tree.leaves, (weights, state, features, targets))
-        new, state, loss = self.step.call(*leaves, key)
+        new, state, loss = self.step.call(*leaves, key, fixed)
         return jax.tree.unflatten(jax.tree.structure(weights), new), state, loss
 
 
@@ -53,10 +58,13 @@ def exported(step: Step, weights: Any, features: Any, targets: Any, key: Any) ->
     def init(weights: list[Any]) -> list[Any]:
         return jax.tree.leaves(step.init(jax.tree.unflatten(shapes[0], weights)))
 
+    still = jax.tree.map(struct, step.fixed)
+
     def one(*given: Any) -> Any:
-        *lists, key = given
+        *lists, key, fixed = given
         w, s, x, t = map(jax.tree.unflatten, shapes, lists)
-        new, state, loss = step(w, s, x, t, key)
+        read = jax.tree.unflatten(jax.tree.structure(still), fixed)
+        new, state, loss = step(w, s, x, t, key, read)
         return jax.tree.leaves(new), jax.tree.leaves(state), loss
 
     platform = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
@@ -64,25 +72,27 @@ def exported(step: Step, weights: Any, features: Any, targets: Any, key: Any) ->
     drawn = None if key is None else struct(key)
     return Programs(
         program.export(init, lists[0], platform=platform),
-        program.export(one, *lists, drawn, platform=platform),
+        program.export(one, *lists, drawn, jax.tree.leaves(still), platform=platform),
     )
 
 
 class Compiled:
     """The programs on this machine: over one device, or a batch spread over several."""
 
-    def __init__(self, programs: Programs, devices: Any = None) -> None:
+    def __init__(self, programs: Programs, fixed: Any, devices: Any = None) -> None:
         self.programs = programs
+        self.processes = Processes(devices)
         self._mesh = None if devices is None else Mesh(devices, (AXIS,))
-        self._state: Callable[..., Any] = jax.jit(programs.init.call)
-        self.of_batch: Callable[..., Any] = jax.jit(self._spread(programs.run))
+        self._state: Callable[..., Any] = self._jit(programs.init.call)
+        still = self.everywhere(jax.tree.leaves(fixed))
+        self.of_batch: Callable[..., Any] = partial(self._jit(self._spread(programs.run)), still)
         """``of_batch(weights, state, features, targets, key)``."""
 
-        def rows(weights: Any, state: Any, data: Any, rows: Any, key: Any) -> Any:
+        def rows(fixed: Any, weights: Any, state: Any, data: Any, rows: Any, key: Any) -> Any:
             chosen = jax.tree.map(lambda a: a[rows], data)
-            return self._spread(programs.run)(weights, state, *chosen, key)
+            return self._spread(programs.run)(fixed, weights, state, *chosen, key)
 
-        self.of_rows: Callable[..., Any] = jax.jit(rows)
+        self.of_rows: Callable[..., Any] = partial(self._jit(rows), still)
         """``of_rows(weights, state, (features, targets), rows, key)``."""
 
     def state(self, weights: Any) -> list[Any]:
@@ -97,15 +107,38 @@ class Compiled:
         """Arrays on every device."""
         if self._mesh is None:
             return jax.tree.map(jnp.asarray, tree)
-        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
+        whole = NamedSharding(self._mesh, PartitionSpec())
+        if not self.processes.several:
+            return jax.device_put(tree, whole)
+
+        def put(array: Any) -> jax.Array:
+            # Of the numbers here, since they are those of every process: the receipt says so.
+            host = np.asarray(array)
+            return jax.make_array_from_callback(host.shape, whole, lambda at: host[at])
+
+        return jax.tree.map(put, tree)
+
+    def _jit(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if not self.processes.several:
+            return jax.jit(function)
+        # Results are whole everywhere. What is of this process alone is given as numbers.
+        assert self._mesh is not None
+        compiled = jax.jit(function, out_shardings=NamedSharding(self._mesh, PartitionSpec()))
+        return lambda *given: compiled(*jax.tree.map(_numbers, given))
 
     def _spread(self, step: Callable[..., Any]) -> Callable[..., Any]:
         if self._mesh is None:
             return step
         part = NamedSharding(self._mesh, PartitionSpec(AXIS))
 
-        def spread(weights: Any, state: Any, features: Any, targets: Any, key: Any) -> Any:
-            batch = jax.lax.with_sharding_constraint((features, targets), part)
-            return step(weights, state, *batch, key)
+        def spread(fixed: Any, weights: Any, state: Any, x: Any, t: Any, key: Any) -> Any:
+            batch = jax.lax.with_sharding_constraint((x, t), part)
+            return step(fixed, weights, state, *batch, key)
 
         return spread
+
+
+def _numbers(array: Any) -> Any:
+    """An array of several processes as it is, and one of this one as numbers."""
+    shared = isinstance(array, jax.Array) and not array.is_fully_addressable
+    return array if shared else np.asarray(array)

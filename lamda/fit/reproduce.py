@@ -16,6 +16,7 @@ from lamda.fit.order import Order
 from lamda.fit.programs import Compiled, Programs
 from lamda.fit.run import Run
 from lamda.fit.split import Split
+from lamda.fit.step import fixed
 from lamda.model import Model
 from lamda.receipt import PROGRAMS, Receipt
 from lamda.versions import pred
@@ -67,6 +68,8 @@ def reproduce(store: "Store", ref: str, data: Any = None, *, progress: bool = Tr
 def recorded(model: Model, ref: str) -> tuple[Receipt, Programs, Model | None]:
     """Receipt and programs of a model, and what it was trained from. Raises SpecError."""
     stored = model.remembered(PROGRAMS)
+    if model.receipt is not None and model.receipt.together:
+        raise errors.SpecError(errors.TRAINED_TOGETHER.format(ref=ref))
     if model.receipt is None or not stored:
         raise errors.SpecError(errors.NOT_TRAINED.format(ref=ref))
     return model.receipt, Programs.read(stored), pred(model)
@@ -89,7 +92,7 @@ def again(
     if devices is not None and len(devices) < receipt.devices:
         said = {"given": receipt.devices, "here": len(devices)}
         raise errors.SpecError(errors.FIT_NO_DEVICES.format(**said))
-    compiled = Compiled(programs, devices)
+    compiled = Compiled(programs, fixed(model, split.back), devices)
     features = split.features(examples, run.shown)
     rows = Rows(compiled, features, examples, order, split.draw(key))
     return run.train(model, compiled, receipt, rows.step, rows, order.steps)

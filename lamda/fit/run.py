@@ -39,37 +39,47 @@ class Run(NamedTuple):
         evaluate: Callable[[Any], float] | None = None,
     ) -> Model:
         """The successor of a model. Raises DivergedError, DiskError, StoreError."""
+        processes = compiled.processes
+        processes.require_same("the inputs", receipt.address)
         point = None if self.checkpoint is None else Checkpoint(self.checkpoint, receipt.address)
         weights = compiled.everywhere(model.weights)
         best = weights if receipt.patience else None
         state = State(weights, compiled.state(weights), [], best=best)
         if point is not None:
-            state = self._resumed(state, point, batches)
+            state = self._resumed(state, point, batches, compiled)
         loop = Loop(
             step, batches, receipt.steps or None, every, evaluate, receipt.patience,
-            self.callbacks, point, self.shown,
+            self.callbacks, point if processes.first else None, self.shown,
         )  # fmt: skip
         try:
             state = loop.run(state)
         except errors.DivergedError as error:
             error.model = succ(model, compiled.here(error.weights))
-            if self.store is not None:
+            if self.store is not None and processes.first:
                 self.store.put(error.model)
             raise
         new = _result(model, compiled, receipt, state)
-        if self.store is not None:
+        if processes.several:  # where it is not asked for, nothing is hashed
+            processes.require_same("the result", new.address)
+        if self.store is not None and processes.first:
             self.store.put(new)
-        if point is not None:
+        if point is not None and processes.first:
             point.remove()
+        processes.wait()  # what is kept is there for all
         return new
 
-    def _resumed(self, state: State, point: Checkpoint, batches: Batches) -> State:
+    def _resumed(
+        self, state: State, point: Checkpoint, batches: Batches, compiled: Compiled
+    ) -> State:
         found = point.read(state)
+        at = "none" if found is None else f"one after step {found.step}"
+        compiled.processes.require_same(f"the checkpoint of {point.path.parent}", at)
         if found is None:
             return state
         told.say(f"goes on after step {found.step}, from {point.path}", self.shown)
         batches.skip(found)
-        return found
+        kept = compiled.everywhere((found.weights, found.optimizer, found.best))
+        return found._replace(weights=kept[0], optimizer=kept[1], best=kept[2])
 
 
 def _result(model: Model, compiled: Compiled, receipt: Receipt, state: State) -> Model:

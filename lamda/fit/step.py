@@ -18,12 +18,13 @@ Loss = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class Step:
-    """``step(weights, state, features, targets, key) -> (weights, state, loss)``.
+    """``step(weights, state, features, targets, key, fixed) -> (weights, state, loss)``.
 
-    ``features`` are what the frozen part gives for the examples of a batch. With ``accumulate``,
-    the gradient is the mean of those of as many parts of the batch, one after the other. With
-    ``dtype``, weights and features are rounded to it before anything is computed, and predictions
-    and gradients are rounded back: the weights that are trained keep their own.
+    ``features`` are what the frozen part gives for the examples of a batch, and ``fixed`` the
+    frozen weights that are read all the same, as those are that an adapter is added to. With
+    ``accumulate``, the gradient is the mean of those of as many parts of the batch, one after the
+    other. With ``dtype``, weights and features are rounded to it before anything is computed, and
+    predictions and gradients are rounded back: the weights that are trained keep their own.
     """
 
     model: Model
@@ -38,13 +39,22 @@ class Step:
         """The first state of the optimiser."""
         return self.optimizer.init(weights)
 
-    def mean_loss(self, weights: Any, features: Any, targets: Any, key: Any = None) -> jax.Array:
-        """The mean loss over the examples of a batch."""
-        return self.losses(weights, features, targets, key).mean()
+    @property
+    def fixed(self) -> list[Any]:
+        """The frozen weights that a step reads."""
+        return fixed(self.model, self.back)
 
-    def losses(self, weights: Any, features: Any, targets: Any, key: Any = None) -> jax.Array:
+    def mean_loss(
+        self, weights: Any, features: Any, targets: Any, key: Any = None, fixed: Any = None
+    ) -> jax.Array:
+        """The mean loss over the examples of a batch."""
+        return self.losses(weights, features, targets, key, fixed).mean()
+
+    def losses(
+        self, weights: Any, features: Any, targets: Any, key: Any = None, fixed: Any = None
+    ) -> jax.Array:
         """What the loss gives: one number, or some for each example."""
-        prediction = self.predict(weights, features, key)
+        prediction = self.predict(weights, features, key, fixed)
         value = jnp.asarray(self.loss(prediction, targets))
         # (b, b), say, is what becomes of predictions (b, 1) and targets (b,).
         shapes = [leaf.shape[: value.ndim] for leaf in jax.tree.leaves((prediction, targets))]
@@ -55,10 +65,11 @@ class Step:
             raise errors.SpecError(errors.FIT_LOSS.format(**shown))
         return value
 
-    def predict(self, weights: Any, features: Any, key: Any = None) -> Any:
+    def predict(self, weights: Any, features: Any, key: Any = None, fixed: Any = None) -> Any:
         """What the model gives for the features of some examples."""
         placed = self.model.place(weights)
-        arrays = [placed[slot].arrays for slot in self.back.slots]
+        pairs = zip(self.back.slots, self.fixed if fixed is None else fixed, strict=True)
+        arrays = [still if slot.frozen else placed[slot].arrays for slot, still in pairs]
         if self.dtype is None:
             return evaluate.run(self.back, arrays, features, key)
         kept = jax.tree.map(lambda a: a.dtype, jax.eval_shape(self._plain, arrays, features))
@@ -68,30 +79,36 @@ class Step:
             raise errors.SpecError(errors.FIT_DTYPE.format(dtype=self.dtype, error=error)) from None
         return jax.tree.map(lambda a, dtype: a.astype(dtype), found, kept)
 
-    def __call__(self, weights: Any, state: Any, features: Any, targets: Any, key: Any) -> Any:
+    def __call__(
+        self, weights: Any, state: Any, features: Any, targets: Any, key: Any, fixed: Any = None
+    ) -> Any:
         if key is not None:
             key = jax.random.wrap_key_data(key, impl=self.generator)
-        value, gradient = self.gradient(weights, features, targets, key)
-        updates, state = self.update(
-            gradient, state, weights, value, lambda w: self.mean_loss(w, features, targets, key)
-        )
+        value, gradient = self.gradient(weights, features, targets, key, fixed)
+
+        def at(weights: Any) -> jax.Array:
+            return self.mean_loss(weights, features, targets, key, fixed)
+
+        updates, state = self.update(gradient, state, weights, value, at)
         return jax.tree.map(lambda w, u: w + u.astype(w.dtype), weights, updates), state, value
 
-    def gradient(self, weights: Any, features: Any, targets: Any, key: Any) -> tuple[Any, Any]:
+    def gradient(
+        self, weights: Any, features: Any, targets: Any, key: Any, fixed: Any = None
+    ) -> tuple[Any, Any]:
         """The loss of a batch and its gradient."""
         of = jax.value_and_grad(self.mean_loss)
         if self.accumulate == 1:
-            return of(weights, features, targets, key)
+            return of(weights, features, targets, key, fixed)
         parts = jax.tree.map(self._split, (features, targets))
 
         def add(total: Any, part: Any) -> tuple[Any, None]:
             number, (x, t) = part
             drawn = None if key is None else jax.random.fold_in(key, number)
-            found = of(weights, x, t, drawn)
+            found = of(weights, x, t, drawn, fixed)
             return jax.tree.map(lambda a, b: a + b / self.accumulate, total, found), None
 
         first = jax.tree.map(lambda a: a[0], parts)
-        shapes = jax.eval_shape(of, weights, *first, key)
+        shapes = jax.eval_shape(of, weights, *first, key, fixed)
         zero = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
         return jax.lax.scan(add, zero, (jnp.arange(self.accumulate), parts))[0]
 
@@ -141,6 +158,13 @@ class Step:
 
     def _rounded(self, array: Any) -> Any:
         return array.astype(self.dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
+
+
+def fixed(model: Model, back: Graph) -> list[Any]:
+    """The frozen weights that the trained part of a model reads: one for each slot, or none."""
+    read = {place for node in back.nodes for place in node.slots}
+    slots = enumerate(back.slots)
+    return [model.environment[s].arrays if s.frozen and i in read else None for i, s in slots]
 
 
 def struct(array: Any) -> jax.ShapeDtypeStruct:
