@@ -12,12 +12,13 @@ from parts import dense, rows
 import lamda as lm
 from lamda import errors
 from lamda.evaluate import run as run_graph
-from lamda.fit import Ranking, groups, trials
+from lamda.fit import Ranking
 from lamda.fit.order import Order
 from lamda.fit.plan import Plan
-from lamda.fit.settings import factory_of, settings
+from lamda.fit.search import groups, trials
+from lamda.fit.search.settings import factory_of, settings
+from lamda.fit.search.together import Together, stack
 from lamda.fit.split import Split
-from lamda.fit.together import Together, stack
 
 KEY = jax.random.key(0)
 inputs, labels = rows(40, 4), jax.random.randint(jax.random.key(5), (40,), 0, 3)
@@ -279,7 +280,7 @@ def test_one_step_of_many_is_one_batched_step():
     state = jax.eval_shape(programs._init, weights, numbers)
 
     def step(weights, state, features, label):
-        from lamda.fit.together import Carry
+        from lamda.fit.search.together import Carry
 
         carry = Carry(weights, state, weights, jnp.ones(12, bool))
         return programs._step(carry, numbers, features, label, None)

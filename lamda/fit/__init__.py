@@ -2,6 +2,6 @@
 
 from lamda.fit.fit import fit as fit
 from lamda.fit.loop import Event as Event
-from lamda.fit.ranking import Ranking as Ranking
-from lamda.fit.ranking import Trial as Trial
 from lamda.fit.search import search as search
+from lamda.fit.search.ranking import Ranking as Ranking
+from lamda.fit.search.ranking import Trial as Trial

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lamda.fit.plan import Plan
-from lamda.fit.settings import Factory, Settings, alike, arguments, fixed
+from lamda.fit.search.settings import Factory, Settings, alike, arguments, fixed
 from lamda.model import Model
 from lamda.tensor import Weights
 from lamda.types import typeof

@@ -14,13 +14,13 @@ from lamda.fit.batches import Rows
 from lamda.fit.evaluation import Evaluation
 from lamda.fit.examples import Examples, nbytes
 from lamda.fit.fit import fit
-from lamda.fit.groups import Group, Member
 from lamda.fit.metric import Scored
 from lamda.fit.order import Order
 from lamda.fit.plan import Plan
-from lamda.fit.ranking import Trial
+from lamda.fit.search.groups import Group, Member
+from lamda.fit.search.ranking import Trial
+from lamda.fit.search.together import Together
 from lamda.fit.step import Step
-from lamda.fit.together import Together
 from lamda.model import Model
 from lamda.receipt import Receipt
 from lamda.versions import succ

@@ -8,13 +8,13 @@ import jax
 from lamda import check, errors
 from lamda.fit import metric as metrics
 from lamda.fit.examples import Examples, given, require_input
-from lamda.fit.groups import grouped
 from lamda.fit.order import Order
 from lamda.fit.plan import Plan
-from lamda.fit.ranking import Ranking, ranked
-from lamda.fit.settings import Grid, factory_of, made, settings
+from lamda.fit.search.groups import grouped
+from lamda.fit.search.ranking import Ranking, ranked
+from lamda.fit.search.settings import Grid, factory_of, made, settings
+from lamda.fit.search.trials import Trials
 from lamda.fit.step import Loss
-from lamda.fit.trials import Trials
 from lamda.model import Model, models
 from lamda.unify import Unifier
 
