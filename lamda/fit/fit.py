@@ -131,12 +131,8 @@ def fit(
         features = split.features(examples, progress)
         batches = Rows(compiled, features, examples, order, split.draw(key))
         step = batches.step
-    evaluate = None
-    if held is not None:
-        measured = Evaluation(plan.step, split.features(held, progress), held)
-        evaluate = measured
-        if processes.several:
-            evaluate = lambda weights: processes.agreed(measured(compiled.here(weights)))  # noqa: E731
+    measured = held and Evaluation(plan.step, split.features(held, progress), held)
+    evaluate = measured and (lambda weights: processes.agreed(measured(weights)))
     return run.train(model, compiled, receipt, step, batches, every, evaluate)
 
 

@@ -121,10 +121,9 @@ class Compiled:
     def _jit(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if not self.processes.several:
             return jax.jit(function)
-        # Results are whole everywhere. What is of this process alone is given as numbers.
         assert self._mesh is not None
-        compiled = jax.jit(function, out_shardings=NamedSharding(self._mesh, PartitionSpec()))
-        return lambda *given: compiled(*jax.tree.map(_numbers, given))
+        # Whole everywhere: a process reads what is on its own devices.
+        return jax.jit(function, out_shardings=NamedSharding(self._mesh, PartitionSpec()))
 
     def _spread(self, step: Callable[..., Any]) -> Callable[..., Any]:
         if self._mesh is None:
@@ -136,9 +135,3 @@ class Compiled:
             return step(fixed, weights, state, *batch, key)
 
         return spread
-
-
-def _numbers(array: Any) -> Any:
-    """An array of several processes as it is, and one of this one as numbers."""
-    shared = isinstance(array, jax.Array) and not array.is_fully_addressable
-    return array if shared else np.asarray(array)
