@@ -28,7 +28,7 @@ faults: setup  ## cut the power of a store, crowd it, read what is damaged, emul
 
 .PHONY: campaign
 campaign: setup  ## send 10,000 broken requests to each adapter, and run a real Ray; an hour
-	CAMPAIGN=10000 RAY=1 $(BIN)/python -m pytest -rP -n 2 tests/serve -k "broken or ray or schemathesis"
+	CAMPAIGN=10000 RAY=1 $(BIN)/python -m pytest -rP -n 2 tests/serve tests/test_fit_machines.py -k "broken or ray or schemathesis"
 
 .PHONY: bench
 bench: setup data  ## time the normal form, programs, rolling, the laws, the store, cold starts, calls, servers and training

@@ -50,6 +50,8 @@ class Receipt:
     """Over how many devices a step is computed: sums are taken in another order."""
     together: str = ""
     """What was trained beside it in one program, and its place; empty where it was alone."""
+    machines: int = 1
+    """Over how many processes these are: sums are taken in another order."""
     jax: str
     """The version of JAX."""
     platform: str

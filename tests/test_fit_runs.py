@@ -186,6 +186,14 @@ class TestCheckpoints:
         resumed, whole = run(checkpoint=tmp_path, **how), run(**how)
         assert (resumed.address, resumed.receipt) == (whole.address, whole.receipt)
 
+    def test_early_stopping_remembers_where_the_best_was(self, tmp_path):
+        how = {"steps": 400, "every": 4, "eval": held, "optimizer": optax.adam(0.2), "patience": 3}
+        whole = run(**how)
+        for at in (4, whole.receipt.kept + 4, whole.receipt.taken):
+            with pytest.raises(Stop):
+                run(checkpoint=tmp_path, callbacks=[stop_at(at)], **how)
+            assert run(checkpoint=tmp_path, **how).receipt == whole.receipt
+
     def test_another_run_does_not_go_on_from_it(self, tmp_path):
         with pytest.raises(Stop):
             run(every=4, checkpoint=tmp_path, callbacks=[stop_at(8)])

@@ -55,10 +55,9 @@ class Checkpoint:
             text = errors.FIT_CHECKPOINT.format(path=self.path, error=error)
             raise errors.StoreError(text) from None
         weights, optimizer, best = jax.tree.map(jnp.asarray, (weights, optimizer, best))
-        told = {name: note[name] for name in ("step", "waited", "seen")}
-        least = float(note["least"])
-        kept = best if least < float("inf") else None
-        return State(weights, optimizer, losses=note["losses"], best=kept, least=least, **told)
+        told = {name: note[name] for name in ("step", "at", "waited", "seen")}
+        found = State(weights, optimizer, note["losses"], best=best, **told)
+        return found._replace(least=float(note["least"]))
 
     def write(self, state: State) -> None:
         """Keep a state in place of the one before, which stays where that raises DiskError."""

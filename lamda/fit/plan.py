@@ -72,7 +72,8 @@ class Plan:
             optimizer=optimizer, key=tuple(key), generator=str(self.step.generator),
             random=self._random(types), accumulate=self.step.accumulate,
             dtype=self.step.dtype or "", devices=1 if self.devices is None else len(self.devices),
-            jax=jax.__version__, platform=jax.default_backend(), **said,
+            machines=self.processes.count, jax=jax.__version__, platform=jax.default_backend(),
+            **said,
         )  # fmt: skip
 
     def _trained(self) -> str:

@@ -25,6 +25,11 @@ class Processes:
     devices: np.ndarray | None
 
     @property
+    def count(self) -> int:
+        """How many there are."""
+        return max(1, len(self._numbers()))
+
+    @property
     def several(self) -> bool:
         """Whether some of the devices are of another process than this one."""
         return any(number != jax.process_index() for number in self._numbers())

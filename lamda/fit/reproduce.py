@@ -107,6 +107,6 @@ def _data(store: "Store", ref: str, receipt: Receipt) -> Any:
 
 
 def _notes(receipt: Receipt) -> list[str]:
-    here = {"jax": jax.__version__, "platform": jax.default_backend()}
-    then = {"jax": receipt.jax, "platform": receipt.platform}
+    here = {"jax": jax.__version__, "platform": jax.default_backend(), "machines": 1}
+    then = {name: getattr(receipt, name) for name in here}
     return [f"{k} was {then[k]}, and is {here[k]}" for k in here if here[k] != then[k]]
