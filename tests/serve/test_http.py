@@ -38,7 +38,8 @@ MOST = 1000
 @contextlib.contextmanager
 def serving(function: Handler) -> Iterator[str]:
     """The URL of uvicorn, in a thread, around the handler."""
-    config = uvicorn.Config(make_app(function), log_level="warning", ws="none")
+    # Its logging would close the handlers of others, and the streams that they write to.
+    config = uvicorn.Config(make_app(function), log_config=None, ws="none")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as bound:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

@@ -31,6 +31,7 @@ class Running:
         config = uvicorn.Config(
             make_app(function),
             http=protocol(function),
+            log_config=None,
             log_level="critical",
             ws="none",
             lifespan="off",

@@ -334,7 +334,7 @@ def test_the_early_answers_are_those_of_uvicorn() -> None:
             ("GET", "/no%20thing", {}, b""),
         ]
     ]
-    server = uvicorn.Server(uvicorn.Config(make_app(handler), log_level="warning", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(make_app(handler), log_config=None, ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as bound:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()

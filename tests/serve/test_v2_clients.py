@@ -31,7 +31,7 @@ KSERVE = ("kserve", "0.21.0")
 @contextlib.contextmanager
 def serving(model: Handler) -> Iterator[tuple[str, str]]:
     """Where a handler answers HTTP, and where gRPC, which is "" where it is not installed."""
-    config = uvicorn.Config(make_app(model), log_level="warning", ws="none")
+    config = uvicorn.Config(make_app(model), log_config=None, ws="none")
     server = uvicorn.Server(config)
     with contextlib.ExitStack() as stack:
         port = ""
