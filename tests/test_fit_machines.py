@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+import cloudpickle
 import jax
 import numpy as np
 import optax
@@ -191,7 +192,7 @@ class TestProcesses:
 
 def by_machine(model=alone.model, data=(alone.inputs, alone.targets), told=True, **changes):
     """All that a machine says of a fit that was sent to it, as it comes here."""
-    parcel = pickle.loads(pickle.dumps(Parcel.of(model, data, **(HOW | changes))))
+    parcel = pickle.loads(cloudpickle.dumps(Parcel.of(model, data, **(HOW | changes))))
     said = Machine("127.0.0.1").train(parcel, None, told, told)
     return [pickle.loads(pickle.dumps(each)) for each in said]
 
@@ -233,7 +234,7 @@ class TestParcels:
         monkeypatch.chdir(tmp_path)
         parcel = Parcel.of(alone.model, SOME, store=lm.Store("s"), checkpoint="c", **HOW)
         assert parcel.store == str(tmp_path / "s")
-        assert pickle.loads(parcel.python)["checkpoint"] == tmp_path / "c"
+        assert parcel.python["checkpoint"] == tmp_path / "c"
         remote = Parcel.of(alone.model, SOME, store=lm.Store("memory://"), **HOW)
         assert remote.store == "memory://"
 

@@ -5,7 +5,6 @@ loss, an optimiser and the like travel as Python. Numbers are NumPy arrays, whic
 between the processes of a machine and sends to each machine once.
 """
 
-import pickle
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -66,8 +65,8 @@ class Parcel:
     eval: Sent | None
     key: tuple[np.ndarray, str]
     config: Mapping[str, Any]
-    python: bytes
-    """All other arguments, by cloudpickle."""
+    python: Mapping[str, Any]
+    """All other arguments: Ray sends them by cloudpickle, and nothing else here reads pickles."""
     store: str | None
 
     @classmethod
@@ -88,12 +87,12 @@ class Parcel:
         if how.get("checkpoint") is not None:
             how["checkpoint"] = Path(how["checkpoint"]).absolute()
         try:
-            python = cloudpickle.dumps(how)
+            cloudpickle.dumps(how)  # what can not be sent is told now
         except Exception as error:  # whatever they have captured
             text = errors.MACHINES_PICKLED.format(error=error)
             raise errors.SpecError(text) from error
         files = _packed(model, source)
-        return cls(files, model.address, source, sent, held, numbers, config, python, _place(store))
+        return cls(files, model.address, source, sent, held, numbers, config, how, _place(store))
 
     def fit(self, devices: list[Any], told: Callback | None) -> Model:
         """The successor, by the devices of every machine; each of them does this."""
@@ -110,7 +109,7 @@ class Parcel:
                 key=jax.random.wrap_key_data(jnp.asarray(self.key[0]), impl=self.key[1]),
                 store=None if self.store is None else Store(self.store),
                 callbacks=[] if told is None else [told], progress=False,
-                **pickle.loads(self.python),
+                **self.python,
             )  # fmt: skip
 
 
