@@ -135,6 +135,13 @@ class TestEvents:
         wanted = squared(fitted(held[0]), held[1]).mean()
         assert events[-1].eval == pytest.approx(float(wanted), rel=1e-5)
 
+    def test_the_end_is_told_where_it_is_no_multiple(self):
+        events = []
+        fitted = run(steps=3, every=50, eval=held, callbacks=[events.append])
+        wanted = squared(fitted(held[0]), held[1]).mean()
+        assert [event.step for event in events] == [3]
+        assert events[0].eval == pytest.approx(float(wanted), rel=1e-5)
+
     def test_the_loss_on_held_out_data_of_any_size(self):
         many = rows(300, 4, 7), rows(300, 2, 8)
         events = []
@@ -164,7 +171,7 @@ class TestCheckpoints:
         taken = []
         resumed = run(callbacks=[lambda event: taken.append(event.step)], **how)
         whole = run(steps=41)
-        assert taken == [28, 32, 36, 40]
+        assert taken == [28, 32, 36, 40, 41]
         assert (resumed.address, resumed.receipt) == (whole.address, whole.receipt)
         assert not list(tmp_path.iterdir())
 

@@ -232,6 +232,18 @@ class TestEvolved:
         assert now.address == done.model.address and lm.pred(now).address == fitted.address
         assert now.receipt.model == fitted.address and now.receipt.steps == 100
 
+    def test_its_receipt_is_that_of_the_same_fit(self, store):
+        from lamda.fit.evolve import _parted
+        from lamda.fit.examples import given
+
+        first = self.first(store)
+        done = lm.evolve(store, "m", (self.x, self.labels), steps=30, progress=False)
+        train, _ = _parted(given(model, (self.x, self.labels)), 0.2)
+        same = run(first, data=(train.inputs, train.targets), steps=30, loss=lambda y, label: (
+            optax.losses.softmax_cross_entropy_with_integer_labels(y, label)))  # fmt: skip
+        assert done.model.address == same.address
+        assert done.model.receipt == same.receipt
+
     def test_and_by_nothing_that_is_worse(self, store):
         fitted = self.first(store)
         wrong = self.x, 1 - self.labels

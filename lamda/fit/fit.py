@@ -62,8 +62,8 @@ def fit(
     Same inputs, same address; ``.receipt`` names them.
 
     - ``eval`` is held-out data. Every ``every`` steps, by default when all examples were seen,
-      the loss on it is taken. With ``patience``, training ends when that was no better for so many
-      looks, and the weights with the least are the result.
+      and at the end, the loss on it is taken. With ``patience``, training ends when that was no
+      better for so many looks, and the weights with the least are the result.
     - ``callbacks`` are told an :class:`~lamda.fit.Event` then; they observe, and change nothing.
     - ``checkpoint`` is a directory where the state is kept then. The same call after an
       interruption goes on from it; the result is that of a run without one, to the bit.

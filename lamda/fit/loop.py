@@ -73,14 +73,14 @@ class Loop:
             return state
         with Bar("training", self.steps, self.shown, state.step) as bar:
             for until in self._looks(state.step):
-                before, state = state, self._until(state, until, bar)
+                state = self._until(state, until, bar)
                 if state.step < until:  # the batches are over
-                    return state if state.step == before.step else self._event(state)
+                    break
                 if until % self.every == 0:
                     state = self._event(state)
                     if self._over(state):
                         return state
-        return state
+        return self._event(state) if state.step % self.every else state
 
     def _over(self, state: State) -> bool:
         return bool(self.patience) and state.waited >= self.patience

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from lamda import digest, errors
-from lamda.address import sha256
 from lamda.fit.processes import Processes
 from lamda.fit.programs import Compiled, exported
 from lamda.fit.split import Split
@@ -68,19 +67,13 @@ class Plan:
         loss, optimizer = self.step.addresses(model.weights, *types)
         key = np.asarray(jax.random.key_data(self.key)).ravel().tolist()
         return Receipt(
-            model=model.address, trained=self._trained(), data=data, loss=loss,
+            model=model.address, trained=self.split.trained, data=data, loss=loss,
             optimizer=optimizer, key=tuple(key), generator=str(self.step.generator),
             random=self._random(types), accumulate=self.step.accumulate,
             dtype=self.step.dtype or "", devices=1 if self.devices is None else len(self.devices),
             machines=self.processes.count, jax=jax.__version__, platform=jax.default_backend(),
             **said,
         )  # fmt: skip
-
-    def _trained(self) -> str:
-        """Which weights are trained, by their places in the program and not by their names."""
-        model = self.split.model
-        slots = [(s.frozen, model.environment[s].digests) for s in model.program.slots]
-        return sha256(["trained", slots])
 
     def _random(self, types: tuple[Any, Any]) -> str:
         drawn = self.split.draw(self.key)(0)

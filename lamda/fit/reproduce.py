@@ -78,7 +78,10 @@ def recorded(model: Model, ref: str) -> tuple[Receipt, Programs, Model | None]:
 def again(
     model: Model, programs: Programs, receipt: Receipt, examples: Examples, run: Run
 ) -> Model:
-    """The successor of a model by stored programs, as a receipt says. Raises as :func:`fit`."""
+    """The successor of a model by stored programs, as a receipt says: its key, steps and batch.
+
+    Raises as :func:`fit`.
+    """
     data = jnp.asarray(receipt.key, jnp.uint32)
     key = jax.random.wrap_key_data(data, impl=receipt.generator)
     if receipt.batch == 0:
@@ -92,6 +95,8 @@ def again(
     if devices is not None and len(devices) < receipt.devices:
         said = {"given": receipt.devices, "here": len(devices)}
         raise errors.SpecError(errors.FIT_NO_DEVICES.format(**said))
+    here = {"trained": split.trained, "machines": 1, **_here()}
+    receipt = replace(receipt, model=model.address, data=examples.address, **here)
     compiled = Compiled(programs, fixed(model, split.back), devices)
     features = split.features(examples, run.shown)
     rows = Rows(compiled, features, examples, order, split.draw(key))
@@ -106,7 +111,11 @@ def _data(store: "Store", ref: str, receipt: Receipt) -> Any:
         raise errors.MissingError(text) from None
 
 
+def _here() -> dict[str, Any]:
+    return {"jax": jax.__version__, "platform": jax.default_backend()}
+
+
 def _notes(receipt: Receipt) -> list[str]:
-    here = {"jax": jax.__version__, "platform": jax.default_backend(), "machines": 1}
+    here = {**_here(), "machines": 1}
     then = {name: getattr(receipt, name) for name in here}
     return [f"{k} was {then[k]}, and is {here[k]}" for k in here if here[k] != then[k]]

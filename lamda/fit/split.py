@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from lamda import errors, evaluate, types
+from lamda.address import sha256
 from lamda.fit import features as frozen
 from lamda.fit.examples import Examples
 from lamda.fit.frontier import cut
@@ -39,6 +40,12 @@ class Split:
         front, back = cut(model.program)
         fixed = {s: w for s, w in model.environment.items() if s.frozen}
         return cls(model, front, back, fixed)
+
+    @property
+    def trained(self) -> str:
+        """Which weights are trained, by their places in the program and not by their names."""
+        slots = [(s.frozen, self.model.environment[s].digests) for s in self.model.program.slots]
+        return sha256(["trained", slots])
 
     def features(self, examples: Examples, shown: bool) -> Any:
         """What the front gives for every example; it is computed once, and kept."""

@@ -32,6 +32,17 @@ class Place(NamedTuple):
     offset: int
     """Bytes from its beginning."""
 
+    def entry(self, path: str, tensor: Tensor) -> dict[str, Any]:
+        """What a record says of a tensor that is here."""
+        return {
+            "path": path,
+            "digest": tensor.digest,
+            "dtype": tensor.type.dtype,
+            "shape": list(tensor.type.shape),
+            "blob": self.blob,
+            "offset": self.offset,
+        }
+
 
 Entry: TypeAlias = tuple[str, Tensor]
 """The path of a tensor, which is its name in a pack, and the tensor."""

@@ -46,18 +46,7 @@ def write(shard: Shard, blobs: Blobs) -> dict[str, Any]:
         named.append((RECORDS, shard.records))
     places = packs.keep((), named, {}, blobs)
 
-    def entry(path: str, tensor: Tensor) -> dict[str, Any]:
-        place = places[tensor.digest]
-        return {
-            "path": path,
-            "digest": tensor.digest,
-            "dtype": tensor.type.dtype,
-            "shape": list(tensor.type.shape),
-            "blob": place.blob,
-            "offset": place.offset,
-        }
-
-    found = [entry(*each) for each in named]
+    found = [places[tensor.digest].entry(path, tensor) for path, tensor in named]
     recorded = None if shard.records is None else found.pop()
     rows = {"address": shard.address, "count": shard.count}
     return rows | {"tensors": found, RECORDS: recorded}

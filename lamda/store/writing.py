@@ -142,15 +142,7 @@ class _Writer:
         }
 
     def _tensor(self, path: str, tensor: Tensor) -> dict[str, Any]:
-        place = self._at[tensor.digest]
-        return {
-            "path": path,
-            "digest": tensor.digest,
-            "dtype": tensor.type.dtype,
-            "shape": list(tensor.type.shape),
-            "blob": place.blob,
-            "offset": place.offset,
-        }
+        return self._at[tensor.digest].entry(path, tensor)
 
 
 def _entries(model: Model) -> tuple[list[Entry], list[Entry]]:
