@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock, start_new_thread
 from resource import RLIM_INFINITY, RLIMIT_AS, RLIMIT_NPROC, getrlimit
 
 from serve import errors
@@ -43,17 +42,23 @@ def _mapped() -> int:
 
 
 def _start(count: int) -> bool:
-    """Can so many threads live at once?"""
-    gate = allocate_lock()
-    with gate:
-        try:
-            for _ in range(count):
-                start_new_thread(_wait, (gate,))
-        except RuntimeError:
-            return False
+    """Can so many threads live at once? They are over when it returns.
+
+    Python may end while a thread that it did not wait for is about to run, and then crashes.
+    """
+    from threading import Event, Thread  # few processes are limited so, and come here
+
+    end = Event()
+    threads = []
+    try:
+        for _ in range(count):
+            thread = Thread(target=end.wait, daemon=True)
+            thread.start()
+            threads.append(thread)
+    except RuntimeError:
+        return False
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join()
     return True
-
-
-def _wait(gate: object) -> None:
-    with gate:  # type: ignore[attr-defined]
-        pass

@@ -437,6 +437,32 @@ class TestTheMachine:
             said = broken.answer(copy, ONE, within=within, LAMDA_CACHE=f"{folder}/none").refused
         assert said.endswith("limit is 5 processes and threads. Raise it (ulimit -u).")
 
+    @needs_root
+    @pytest.mark.parametrize(("limit", "expected"), [(5, 1), (200, 0)])
+    def test_threads_that_were_tried_are_over(
+        self, written: Any, limit: int, expected: int
+    ) -> None:
+        # Left alone they are a race with the end of the process, which then ends by SIGSEGV.
+        script = """
+import json, sys, threading, time
+from serve.errors import PluginError
+from serve.runtime import limits
+wait = threading.Event.wait
+threading.Event.wait = lambda event, *given: (wait(event, *given), time.sleep(0.2))[0]
+try:
+    limits.check(sys.argv[1] + "/manifest.json")
+    refused = 0
+except PluginError:
+    refused = 1
+print(json.dumps({"refused": refused, "threads": threading.active_count()}))
+"""
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o755)
+            copy = str(shutil.copytree(written / "dense", f"{folder}/dense"))
+            within = ["prlimit", f"--nproc={limit}", *NOBODY]
+            done = broken.answer(copy, within=within, script=script)
+        assert (done.code, done.told) == (0, {"refused": expected, "threads": 1}), done.stderr
+
     def test_few_files_may_be_open(self, written: Any) -> None:
         within = ["prlimit", "--nofile=8"]
         right(broken.answer(str(written / "dense"), ONE, FOUR, within=within))
