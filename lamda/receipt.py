@@ -7,8 +7,8 @@ from lamda.address import sha256
 
 PROGRAMS = "programs"
 """What a model remembers the programs under that it was trained by: a way to load each."""
-FOUND = ("taken", "kept", "final")
-"""What a run found; all other fields are what went into it."""
+TOLD = ("whole", "holdout", "taken", "kept", "final")
+"""Where the data is from, and what a run found; all other fields are what went into it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,10 @@ class Receipt:
     """The digest of which weights of it are trained: its address does not tell."""
     data: str
     """The address of the inputs and targets."""
+    whole: str = ""
+    """The address of the data set that these are a part of; empty where they are all of one."""
+    holdout: float = 0.0
+    """The share of that which is not among them."""
     loss: str
     """The digest of the program of the loss."""
     optimizer: str
@@ -66,7 +70,7 @@ class Receipt:
     @property
     def address(self) -> str:
         """The address of all that went into the run: equal receipts promise equal results."""
-        inputs = [(k, v) for k, v in self.to_json().items() if k not in FOUND]
+        inputs = [(k, v) for k, v in self.to_json().items() if k not in TOLD]
         return sha256(["receipt", sorted(inputs)])
 
     def to_json(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Training and the store: what was trained before is found, and can be done again."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from parts import dense, rows
 import lamda as lm
 import serve
 from lamda.fit import loop
+from lamda.fit.examples import given
+from lamda.fit.holdout import parted
 
 KEY = jax.random.key(0)
 body, head = dense(4, 8, 0, "body"), dense(8, 2, 1, "head")
@@ -24,6 +27,10 @@ inputs, targets = rows(30, 4), rows(30, 2, 1)
 
 def squared(y, target):
     return ((y - target) ** 2).sum(-1)
+
+
+def entropy(y, label):
+    return optax.losses.softmax_cross_entropy_with_integer_labels(y, label)
 
 
 def run(given=model, data=(inputs, targets), **changes):
@@ -213,12 +220,9 @@ class TestEvolved:
     labels = (x[:, 0] > 0).astype(jnp.int32)
 
     def first(self, store, noise=0):
-        def loss(y, label):
-            return optax.losses.softmax_cross_entropy_with_integer_labels(y, label)
-
         few = self.x[:40], self.labels[:40] ^ noise
         store.put_data(lm.DataSet.of(*few), ref="rows")
-        fitted = run(data=store.data("rows"), loss=loss, steps=5)
+        fitted = run(data=store.data("rows"), loss=entropy, steps=5)
         store.put(fitted, ref="m")
         return fitted
 
@@ -233,22 +237,38 @@ class TestEvolved:
         assert now.receipt.model == fitted.address and now.receipt.steps == 100
 
     def test_its_receipt_is_that_of_the_same_fit(self, store):
-        from lamda.fit.evolve import _parted
-        from lamda.fit.examples import given
-
         first = self.first(store)
         done = lm.evolve(store, "m", (self.x, self.labels), steps=30, progress=False)
-        train, _ = _parted(given(model, (self.x, self.labels)), 0.2)
-        same = run(first, data=(train.inputs, train.targets), steps=30, loss=lambda y, label: (
-            optax.losses.softmax_cross_entropy_with_integer_labels(y, label)))  # fmt: skip
+        train, _ = parted(given(model, (self.x, self.labels)), 0.2)
+        same = run(first, data=(train.inputs, train.targets), steps=30, loss=entropy)
         assert done.model.address == same.address
-        assert done.model.receipt == same.receipt
+        receipt = done.model.receipt
+        assert receipt.address == same.receipt.address
+        assert receipt.whole == lm.DataSet.of(self.x, self.labels).address
+        assert dataclasses.replace(receipt, whole="", holdout=0.0) == same.receipt
+
+    def test_it_can_be_reproduced(self, store):
+        self.first(store)
+        store.put_data(store.data("rows").append(self.x[40:], self.labels[40:]), ref="rows")
+        grown = store.data("rows")
+        done = lm.evolve(store, "m", "rows", steps=100, holdout=0.3, progress=False)
+        store.put_data(store.data("rows").append(self.x, 1 - self.labels), ref="rows")
+        assert done.moved and lm.reproduce(store, "m", progress=False).same
+        train, held = parted(given(model, grown), 0.3)
+        data = train.inputs, train.targets
+        assert lm.reproduce(store, "m", data, progress=False).same
+        with pytest.raises(lm.SpecError, match="was trained on the data sha256:.*, and given is"):
+            lm.reproduce(store, "m", (held.inputs, held.targets), progress=False)
+        # A version after it that was not evolved is of all of its data.
+        fitted = run(store.get("m"), data=store.data("rows"), steps=5, loss=entropy)
+        store.put(fitted, ref="m")
+        assert fitted.receipt.whole == ""
+        assert lm.reproduce(store, "m", progress=False).same
 
     def test_and_by_nothing_that_is_worse(self, store):
         fitted = self.first(store)
         wrong = self.x, 1 - self.labels
-        better = run(fitted, data=(self.x, self.labels), steps=100, loss=lambda y, label: (
-            optax.losses.softmax_cross_entropy_with_integer_labels(y, label)))  # fmt: skip
+        better = run(fitted, data=(self.x, self.labels), steps=100, loss=entropy)
         store.put(better, ref="m")
 
         def right(prediction, label):
@@ -260,11 +280,8 @@ class TestEvolved:
         assert lm.evolve(store, "m", wrong, metric=right, least=True, progress=False).moved
 
     def test_what_was_held_out_stays_so(self, store):
-        from lamda.fit.evolve import _parted
-        from lamda.fit.examples import given
-
         few, many = (given(model, (self.x[:n], self.labels[:n])) for n in (100, 200))
-        (train, held), (train_more, held_more) = (_parted(each, 0.3) for each in (few, many))
+        (train, held), (train_more, held_more) = (parted(each, 0.3) for each in (few, many))
         rows_of = lambda each: {row.tobytes() for row in np.asarray(each.inputs)}  # noqa: E731
         assert rows_of(held) < rows_of(held_more) and rows_of(train) < rows_of(train_more)
         assert not rows_of(held_more) & rows_of(train_more)
@@ -302,12 +319,9 @@ def test_from_a_handler_and_its_feedback_to_the_next_version(store, tmp_path, mo
     from lamda.cli import main
     from serve.http import respond
 
-    def loss(y, label):
-        return optax.losses.softmax_cross_entropy_with_integer_labels(y, label)
-
     x = rows(120, 4, 11)
     label = (x[:, 1] > 0).astype(jnp.int32)
-    first = run(data=(x[:20], label[:20]), loss=loss, steps=60)
+    first = run(data=(x[:20], label[:20]), loss=entropy, steps=60)
     store.put(first, ref="m")
     lm.bundle(store.get("m"), tmp_path / "bundle", batch=(1, 8))
     monkeypatch.setenv("LAMDA_FEEDBACK", str(tmp_path / "feedback"))

@@ -1,11 +1,9 @@
 """Evolving: a version is fitted to data that has grown, and followed by what is no worse.
 
 The successor is trained by the programs of the version's receipt: its loss, its optimiser, its
-batch. Which examples are held out is said by their numbers, so an example that was held out once
-is held out from all versions after.
+batch.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +12,8 @@ import jax
 import numpy as np
 
 from lamda import errors
-from lamda.fit.examples import Examples, data_address, given
+from lamda.fit.examples import Examples, given
+from lamda.fit.holdout import parted
 from lamda.fit.metric import Metric, named
 from lamda.fit.reproduce import again, recorded
 from lamda.fit.run import Run
@@ -71,41 +70,18 @@ def evolve(
     receipt, programs, _ = recorded(model, ref)
     name, scored = named(metric)
     examples = given(model, store.data(data) if isinstance(data, str) else data)
-    train, held = _parted(examples, holdout)
+    train, held = parted(examples, holdout)
     if held.count == 0 or train.count < receipt.batch:
         said = {"batch": receipt.batch, "train": train.count, "held": held.count}
         raise errors.SpecError(errors.LITTLE_DATA.format(**said))
     asked = replace(receipt, steps=steps or receipt.kept, eval="", every=0, patience=0)
+    asked = replace(asked, whole=examples.address, holdout=holdout)
     new = again(model, programs, asked, train, Run(shown=progress))
     before, after = (_mean(each, scored, held) for each in (model, new))
     moved = after <= before if least else after >= before
     if moved:
         store.put(new, ref=ref)
     return Evolved(ref, name, before, after, train.count, held.count, moved, new)
-
-
-def _parted(examples: Examples, holdout: float) -> tuple[Examples, Examples]:
-    """What is trained on, and what is held out."""
-    if not 0 < holdout < 1:
-        raise errors.SpecError(errors.BAD_HOLDOUT.format(given=holdout))
-    leaves = [np.asarray(a) for a in jax.tree.leaves((examples.inputs, examples.targets))]
-    places = np.array([_place([leaf[row] for leaf in leaves]) for row in range(examples.count)])
-    out = places < holdout
-    train, held = (_some(examples, np.flatnonzero(rows)) for rows in (~out, out))
-    return train, held
-
-
-def _place(row: list[np.ndarray]) -> float:
-    """A number from 0 to 1 that is as good as random, and always the same for the same example."""
-    sha = hashlib.sha256(b"held out")
-    for leaf in row:
-        sha.update(np.ascontiguousarray(leaf).tobytes())
-    return int.from_bytes(sha.digest()[:8], "big") / 2**64
-
-
-def _some(examples: Examples, rows: np.ndarray) -> Examples:
-    inputs, targets = examples.rows(rows)
-    return Examples(inputs, targets, len(rows), data_address(inputs, targets))
 
 
 def _mean(model: Model, scored: Callable[[Any, Any], jax.Array], held: Examples) -> float:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from lamda import errors
 from lamda.fit.batches import Rows
 from lamda.fit.examples import Examples, given
+from lamda.fit.holdout import parted
 from lamda.fit.order import Order
 from lamda.fit.programs import Compiled, Programs
 from lamda.fit.run import Run
@@ -46,7 +47,8 @@ def reproduce(store: "Store", ref: str, data: Any = None, *, progress: bool = Tr
     """Train the version of a ref again from what its receipt names, and compare addresses.
 
     The model before it, the data and the programs of a step are those of the store; ``data`` may
-    be given where the store does not have it. Nothing is put, no ref moves.
+    be given where the store does not have it: what was trained on, or what that is a part of.
+    Nothing is put, no ref moves.
 
     Raises SpecError where the version was not trained by :func:`fit`, or on a stream, or ``data``
     is other data; MissingError where the store lacks what the receipt names.
@@ -56,6 +58,8 @@ def reproduce(store: "Store", ref: str, data: Any = None, *, progress: bool = Tr
     if before is None or before.address != receipt.model:
         raise errors.MissingError(errors.NO_TRAINED_FROM.format(ref=ref, model=receipt.model))
     examples = given(before, _data(store, ref, receipt) if data is None else data)
+    if examples.address == receipt.whole:
+        examples, _ = parted(examples, receipt.holdout)
     if examples.address != receipt.data:
         told = {"ref": ref, "wanted": receipt.data, "found": examples.address}
         raise errors.SpecError(errors.OTHER_DATA.format(**told))
@@ -104,10 +108,11 @@ def again(
 
 
 def _data(store: "Store", ref: str, receipt: Receipt) -> Any:
+    wanted = receipt.whole or receipt.data
     try:
-        return store.data(receipt.data)
+        return store.data(wanted)
     except errors.MissingError:
-        text = errors.NO_TRAINED_ON.format(ref=ref, data=receipt.data)
+        text = errors.NO_TRAINED_ON.format(ref=ref, data=wanted)
         raise errors.MissingError(text) from None
 
 
