@@ -1,7 +1,7 @@
 """Signatures: an in-toto statement about a manifest, in a DSSE envelope, by an ed25519 key.
 
-``serve`` reads them (``serve/dsse.py``, ``serve/signed.py``); only here are they made, offline, by
-a key in a PEM file.
+``serve.bundle`` reads them (``dsse``, ``signed``); only here are they made, offline, by a key in a
+PEM file.
 """
 
 import json
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lamda import errors
-from serve import dsse, signed
+from serve.bundle import dsse, signed
+from serve.bundle.keys import Key, trusted
 from serve.errors import SignatureError
-from serve.keys import Key, trusted
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from serve.keys import Given
+    from serve.bundle.keys import Given
 
 LARGEST = 1 << 16
 """Bytes of a file that may be a key."""

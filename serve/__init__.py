@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from serve.bundle import Bundle
+    from serve.bundle.keys import Key
     from serve.handler import Handler
-    from serve.keys import Key
 
 __all__ = ["BundleError", "PluginError", "RequestError", "ServeError", "SignatureError", "load"]
 
@@ -64,6 +64,6 @@ def _keys(trusted: Iterable[str | PathLike[str] | bytes] | None) -> list[Key] | 
 
     if trusted is None and "LAMDA_REQUIRE_KEY" not in environ:
         return None
-    from serve import keys
+    from serve.bundle import keys
 
     return keys.trusted(trusted)

@@ -62,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.request is not None:
         return _answer(load(), options.request)
-    from serve import server
+    from serve.http import server
 
     def beside(handler: Handler) -> AbstractContextManager[int]:
         from serve.v2 import grpc

@@ -8,8 +8,8 @@ Source: https://learn.microsoft.com/azure/azure-functions/functions-reference-py
 
 from __future__ import annotations
 
-from serve.forms import JSON, MSGPACK, NPY, TEXT
-from serve.http import respond
+from serve.body.forms import JSON, MSGPACK, NPY, TEXT
+from serve.http.routes import respond
 from serve.trace import identify
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import

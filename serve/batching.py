@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from serve.arrays import Array, fit, join, piece
-from serve.codec import checked
+from serve.body.codec import checked
 from serve.errors import RequestError
 from serve.types import leaves
 

@@ -12,12 +12,12 @@ import hashlib
 import json
 from binascii import a2b_base64, b2a_base64
 
-from serve import http
-from serve.codec import parse
+from serve.body.codec import parse
+from serve.body.forms import JSON
+from serve.body.lists import shown
 from serve.errors import RequestError
-from serve.forms import JSON
-from serve.lists import shown
-from serve.refusal import refused
+from serve.http.refusal import refused
+from serve.http.routes import respond as respond_http
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from serve.handler import Handler
-    from serve.http import Response
+    from serve.http.routes import Response
 
 STRUCTURED = "application/cloudevents+json"
 FAMILY = "application/cloudevents"  # in whatever format, and in batches
@@ -66,14 +66,14 @@ def respond(
     """
     try:
         if method != "POST" or not is_event(headers):
-            return http.respond(handler, method, path, headers, body)
+            return respond_http(handler, method, path, headers, body)
         event = read(headers, body)
         asked = dict(headers)
         if event.structured:
             asked = {k: v for k, v in headers.items() if k not in (*NOT_CARRIED, "content-type")}
         if event.structured and event.content_type is not None:
             asked["content-type"] = event.content_type
-        response = http.respond(handler, method, path, asked, request(event))
+        response = respond_http(handler, method, path, asked, request(event))
     except RequestError as error:
         return refused(handler, method, path, headers, error)
     return answer(event, handler.bundle.address, response) if response[0] == 200 else response

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from serve.handler import Handler
-    from serve.http import App
+    from serve.http.asgi import App
 
 PORT = "8080"
 GRACE = 10  # seconds for what is under way when the container is told to stop
@@ -30,7 +30,7 @@ def run(
     try:
         import uvicorn
     except ImportError:
-        from serve.server import UVICORN
+        from serve.http.server import UVICORN
 
         print(f"serve: {UVICORN}", file=sys.stderr)
         return 1

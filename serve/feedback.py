@@ -11,12 +11,12 @@ import json
 import os
 from itertools import chain
 
-from serve import codec
 from serve.arrays import SIZES, Array, fit
 from serve.batching import Batching
+from serve.body import codec
+from serve.body.forms import JSON, MSGPACK, requested
+from serve.body.lists import from_lists, shown
 from serve.errors import RequestError, ServeError
-from serve.forms import JSON, MSGPACK, requested
-from serve.lists import from_lists, shown
 from serve.types import Leaf, leaves
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
@@ -62,7 +62,7 @@ def answer(
     try:
         keep(place, f"{digest}.safetensors", data)
     except OSError:
-        from serve.routes import logged
+        from serve.http.routes import logged
 
         text = NOT_KEPT.format(logged=logged(headers.get("x-request-id")))
         raise RequestError(text, 503) from None

@@ -13,10 +13,10 @@ import json
 from binascii import a2b_base64
 
 from serve import cloudevents, errors
+from serve.body.lists import shown
 from serve.errors import RequestError
-from serve.http import failure
-from serve.lists import shown
-from serve.refusal import refused
+from serve.http.refusal import refused
+from serve.http.routes import failure
 from serve.trace import identify
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from serve.handler import Handler
-    from serve.http import Response
+    from serve.http.routes import Response
 
     Deliver = Callable[[cloudevents.Event, Response], None]
 
@@ -79,7 +79,7 @@ def make_event(handler: Handler, deliver: Deliver | None = None) -> Callable[[An
             body = request_of(found)
         except RequestError as error:
             return deliver(found, failure(handler, error))
-        from serve.http import respond
+        from serve.http.routes import respond
 
         response = respond(handler, "POST", "/", headers, body)
         if response[0] >= 500:
@@ -97,8 +97,8 @@ def request_of(event: cloudevents.Event) -> bytes:
     """
     if event.attributes["type"] != PUBLISHED:
         return event.data
-    from serve.codec import parse
-    from serve.forms import JSON
+    from serve.body.codec import parse
+    from serve.body.forms import JSON
 
     value = parse(event.data, JSON)
     message = value.get("message") if type(value) is dict else None

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 
-from serve import codec, errors, settings
+from serve import errors, settings
 from serve.batching import Batching
+from serve.body import codec
+from serve.body.forms import JPEG, JSON, MSGPACK, NPY, OCTETS, PNG, TEXT, accepted, requested
 from serve.deadline import limited
 from serve.errors import RequestError
-from serve.forms import JPEG, JSON, MSGPACK, NPY, OCTETS, PNG, TEXT, accepted, requested
 from serve.types import show
 from serve.watch import Watch
 
@@ -64,13 +65,13 @@ class Handler:
             self._run = self._stream.run
         self._tokenise = None
         if bundle.text is not None:
-            from serve.text import tokeniser
+            from serve.body.text import tokeniser
 
             data = bundle.content(bundle.text["tokenizer"])
             self._tokenise = tokeniser(data, bundle.text, bundle.input)
         self._picture = None
         if getattr(bundle, "image", None) is not None:
-            from serve.image import reader
+            from serve.body.image import reader
 
             self._picture = reader(bundle.image, bundle.input)
         npy = [[NPY] if "array" in of else [] for of in (bundle.input, bundle.output)]
@@ -133,7 +134,7 @@ class Handler:
         """
         arrays = self.run(self._leaves(body, form, content_type))
         if wanted == OCTETS:
-            from serve import octets
+            from serve.body import octets
 
             return octets.to_octets(arrays), octets.content_type(arrays, self.bundle.output)
         return codec.encode(arrays, wanted, self.bundle.output), wanted
@@ -225,16 +226,16 @@ class Handler:
             text = f"the request is empty: expected {show(self.bundle.input)}, such as {example}"
             raise RequestError(text)
         if form == OCTETS:
-            from serve import octets
-            from serve.forms import parameters
+            from serve.body import octets
+            from serve.body.forms import parameters
 
             return octets.from_octets(body, parameters(content_type), self.bundle.input)
         if self._picture is not None and form in (JPEG, PNG):
-            from serve.image import FORMATS
+            from serve.body.image import FORMATS
 
             return self._picture([(body, FORMATS[form])])
         if form == TEXT:
-            from serve.text import plain
+            from serve.body.text import plain
 
             return self._spoken(plain(body), form)
         if form == NPY or (self._tokenise is None and self._picture is None):
@@ -244,12 +245,12 @@ class Handler:
     def _spoken(self, value: Any, form: str) -> list[Array]:
         """The leaves of a value, which may be texts or images in place of the tree."""
         if self._tokenise is not None:
-            from serve.text import texts
+            from serve.body.text import texts
 
             if (found := texts(value)) is not None:
                 return self._tokenise(found)
         if self._picture is not None:
-            from serve.image import images
+            from serve.body.image import images
 
             if (pictures := images(value)) is not None:
                 return self._picture(pictures)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 
 from serve import cloudevents
-from serve.http import make_app
+from serve.http.asgi import make_app
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from serve.handler import Handler
-    from serve.http import App, Receive, Send
+    from serve.http.asgi import App, Receive, Send
 
 
 def __getattr__(name: str) -> App:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 
-from serve.http import make_app
+from serve.http.asgi import make_app
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from serve.handler import Handler
-    from serve.http import App, Receive, Send
+    from serve.http.asgi import App, Receive, Send
 
 MODEL = "/opt/ml/model"  # where SageMaker unpacks model.tar.gz
 PATHS = {"/ping": "/readyz", "/invocations": "/"}

@@ -1,6 +1,6 @@
 """A WSGI application around a handler: `gunicorn serve.wsgi:app` with LAMDA_BUNDLE=DIR.
 
-What is answered is said by serve.routes. A stream is answered when its whole body is there.
+What is answered is said by serve.http.routes. A stream is answered when its whole body is there.
 
 Source: https://peps.python.org/pep-3333/
 """
@@ -8,12 +8,12 @@ Source: https://peps.python.org/pep-3333/
 from __future__ import annotations
 
 from serve import errors
-from serve.coding import packed
+from serve.body.coding import packed
 from serve.errors import RequestError
-from serve.refusal import refused
-from serve.routes import respond
+from serve.http.refusal import refused
+from serve.http.routes import respond
+from serve.http.wire import REASONS
 from serve.trace import identify
-from serve.wire import REASONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from serve.handler import Handler
-    from serve.routes import Response
+    from serve.http.routes import Response
 
     App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

@@ -17,13 +17,13 @@ def modules_after(code: str) -> set[str]:
 
 
 SERVE = [
-    "serve", "serve.bundle", "serve.codec", "serve.handler", "serve.http", "serve.aws",
-    "serve.aws.loop", "serve.aws.s3", "serve.aws.streaming", "serve.azure", "serve.cloudevents",
-    "serve.connection", "serve.container", "serve.gcp", "serve.knative", "serve.openwhisk",
-    "serve.protocol", "serve.ray", "serve.sagemaker", "serve.v2.rest", "serve.wsgi",
-    "serve.feedback", "serve.fork", "serve.server", "serve.stream.blocking", "serve.stream.http",
-    "serve.stream.talk", "serve.runtime.engine", "serve.runtime.build",
-    "serve.runtime.topology", "serve.runtime.device", "serve.__main__",
+    "serve", "serve.__main__", "serve.aws", "serve.aws.loop", "serve.aws.s3", "serve.aws.streaming",
+    "serve.azure", "serve.body.codec", "serve.bundle", "serve.cloudevents", "serve.container",
+    "serve.feedback", "serve.fork", "serve.gcp", "serve.handler", "serve.http", "serve.http.asgi",
+    "serve.http.connection", "serve.http.protocol", "serve.http.routes", "serve.http.server",
+    "serve.knative", "serve.openwhisk", "serve.ray", "serve.runtime.build", "serve.runtime.device",
+    "serve.runtime.engine", "serve.runtime.topology", "serve.sagemaker", "serve.stream.blocking",
+    "serve.stream.http", "serve.stream.talk", "serve.v2.rest", "serve.wsgi",
 ]  # fmt: skip
 
 

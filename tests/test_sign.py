@@ -20,7 +20,7 @@ import lamda as lm
 import serve
 from lamda import cli, sign
 from lamda.compile import signing
-from serve import dsse, keys, signed
+from serve.bundle import dsse, keys, signed
 from serve.errors import SignatureError
 
 f, g = dense(4, 8, 0, "f"), dense(8, 2, 1, "g")

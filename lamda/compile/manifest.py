@@ -12,8 +12,8 @@ from lamda.compile.sizes import Sizes, batch_dimension
 from lamda.model import Model
 from lamda.types import ArrayType, Type
 from lamda.versions import pred
+from serve.body.image import Plan
 from serve.errors import BundleError
-from serve.image import Plan
 
 FORMAT = "lamda.bundle/1"
 # The smallest picture: one black pixel, as PNG.

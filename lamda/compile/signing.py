@@ -9,7 +9,8 @@ from typing import Any
 from lamda import sign
 from lamda.receipt import Receipt
 from lamda.store.files import write_file
-from serve import bundle, dsse, signed
+from serve import bundle
+from serve.bundle import dsse, signed
 from serve.errors import SignatureError
 
 

@@ -17,7 +17,7 @@ from lamda.deploy.folder import Folder
 from lamda.deploy.function import Function
 from lamda.deploy.platforms import PLATFORMS, Way
 from serve.bundle import Bundle
-from serve.manifest import nbytes
+from serve.bundle.manifest import nbytes
 from serve.types import leaves
 
 KEPT = 47

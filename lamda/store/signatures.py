@@ -14,7 +14,7 @@ from lamda import errors, sign
 from lamda.store import checked, media, pointer
 from lamda.store.blobs import Blobs
 from lamda.store.files import locked, sync_directory, write_file
-from serve import dsse, signed
+from serve.bundle import dsse, signed
 from serve.errors import SignatureError
 
 if TYPE_CHECKING:

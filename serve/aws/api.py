@@ -9,8 +9,8 @@ import sys
 from socket import create_connection
 
 from serve.aws.context import Context
-from serve.forms import JSON
-from serve.wire import Wire, WireError
+from serve.body.forms import JSON
+from serve.http.wire import Wire, WireError
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from serve.aws.context import Context
 from serve.aws.events import http, invoke, within
 from serve.aws.start import variable
 from serve.errors import BundleError, RequestError
-from serve.http import logged
+from serve.http.routes import logged
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:

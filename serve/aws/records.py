@@ -20,7 +20,7 @@ from binascii import a2b_base64
 from serve.aws import results
 from serve.aws.attributes import plain
 from serve.errors import RequestError
-from serve.http import logged
+from serve.http.routes import logged
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:

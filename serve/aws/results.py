@@ -11,8 +11,8 @@ import json
 import os
 import sys
 
+from serve.body.forms import JSON, MSGPACK, NPY
 from serve.errors import BundleError
-from serve.forms import JSON, MSGPACK, NPY
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ Sources:
 from __future__ import annotations
 
 from serve.aws import objects, results
+from serve.body.forms import JSON, MSGPACK, NPY, TEXT
 from serve.errors import RequestError
-from serve.forms import JSON, MSGPACK, NPY, TEXT
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:

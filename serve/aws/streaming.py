@@ -12,7 +12,7 @@ from itertools import chain
 
 from serve.aws import web
 from serve.errors import RequestError
-from serve.http import failure, logged, respond
+from serve.http.routes import failure, logged, respond
 from serve.trace import passed_on
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import

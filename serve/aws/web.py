@@ -13,16 +13,16 @@ import os
 from binascii import a2b_base64, b2a_base64
 
 from serve.aws import context as invocation
-from serve.coding import packed
+from serve.body.coding import packed
 from serve.errors import RequestError
-from serve.http import failure, respond
+from serve.http.routes import failure, respond
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
     from serve.handler import Handler
-    from serve.http import Response
+    from serve.http.routes import Response
 
 MOST = 6_291_556  # bytes of an answer that Lambda takes
 MOST_BALANCED = 1 << 20  # and a load balancer
@@ -123,7 +123,7 @@ def _result(event: dict[str, Any], method: str, response: Response) -> dict[str,
     body = (content if plain else b2a_base64(content, newline=False)).decode()
     result = {"statusCode": status, "body": body, "isBase64Encoded": not plain}
     if "elb" in event["requestContext"]:
-        from serve.wire import REASONS
+        from serve.http.wire import REASONS
 
         result["statusDescription"] = f"{status} {REASONS.get(status, '')}".rstrip()
         if "multiValueHeaders" in event:  # which must be answered by such

@@ -33,15 +33,15 @@ import socket
 from contextlib import suppress
 
 from serve import log
-from serve.connection import Connection
 from serve.errors import RequestError, ServeError
 from serve.fork.children import HEARD, STOPPING, Children
 from serve.fork.instance import Instance, connect
 from serve.fork.later import Later, rehearse
 from serve.fork.listener import Listener, listen
 from serve.handler import Handler
-from serve.http import failure
-from serve.wire import Wire, status_line
+from serve.http.connection import Connection
+from serve.http.routes import failure
+from serve.http.wire import Wire, status_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import json
 import socket
 from contextlib import suppress
 
+from serve.body.forms import JSON
 from serve.errors import RequestError, ServeError
-from serve.forms import JSON
-from serve.wire import Wire
+from serve.http.wire import Wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

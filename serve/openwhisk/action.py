@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 
+from serve.body.lists import shown
 from serve.errors import RequestError
-from serve.http import respond
-from serve.lists import shown
+from serve.http.routes import respond
 from serve.openwhisk.web import LONG, MOST, as_json, named, web
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import

@@ -16,13 +16,13 @@ import sys
 import threading
 from socket import create_server
 
-from serve.codec import parse
+from serve.body.codec import parse
+from serve.body.forms import JSON
+from serve.body.lists import shown
 from serve.errors import RequestError, ServeError
-from serve.forms import JSON
-from serve.http import logged
-from serve.lists import shown
+from serve.http.routes import logged
+from serve.http.wire import Wire, WireError, status_line
 from serve.openwhisk.action import make_main
-from serve.wire import Wire, WireError, status_line
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:

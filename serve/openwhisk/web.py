@@ -9,11 +9,11 @@ import json
 import os
 from binascii import a2b_base64, b2a_base64
 
+from serve.body.forms import JSON, UNSAID
+from serve.body.lists import shown
 from serve.errors import RequestError
-from serve.forms import JSON, UNSAID
-from serve.http import failure, respond
-from serve.lists import shown
-from serve.refusal import refused
+from serve.http.refusal import refused
+from serve.http.routes import failure, respond
 from serve.trace import identify
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from serve.handler import Handler
-    from serve.http import Response
+    from serve.http.routes import Response
 
     Object = dict[str, Any]
 

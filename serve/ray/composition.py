@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from serve.forms import JSON, MSGPACK, NPY, liked
+from serve.body.forms import JSON, MSGPACK, NPY, liked
 from serve.ray.model import over_http, plain
 from serve.trace import passed_on
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from serve.http import Response
+    from serve.http.routes import Response
 
 REQUEST = ("content-type", "content-encoding")  # headers that say how a body is to be read
 WILD = ("*/*", "*", "application/*")

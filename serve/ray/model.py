@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from serve import errors
-from serve.forms import JSON
+from serve.body.forms import JSON
 from serve.trace import identify
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from serve.http import Response
+    from serve.http.routes import Response
 
 
 class Model:
@@ -34,7 +34,7 @@ class Model:
         """What `serve.http.respond` gives; in a thread, so that a replica stays alive meanwhile."""
         import asyncio
 
-        from serve.http import respond
+        from serve.http.routes import respond
 
         return await asyncio.to_thread(respond, self._handler, method, path, headers, body)
 

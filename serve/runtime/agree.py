@@ -7,8 +7,8 @@ that it names the right ones.
 from __future__ import annotations
 
 from serve import errors
+from serve.bundle.manifest import nbytes
 from serve.errors import BundleError, PluginError
-from serve.manifest import nbytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from _thread import allocate_lock
 
 from serve import errors
+from serve.bundle.manifest import nbytes
 from serve.errors import PluginError, RequestError, ServeError
-from serve.manifest import nbytes
 from serve.runtime import digests, elf, limits, plugins
 from serve.runtime.client import Client
 from serve.runtime.native import Native

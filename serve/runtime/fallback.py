@@ -111,7 +111,7 @@ class FallbackProgram:
     __slots__ = ("_loaded", "_place", "_weights", "inputs", "outputs")
 
     def __init__(self, loaded: Any, place: Any, weights: list[Any], inputs: list[Spec]) -> None:
-        from serve.manifest import nbytes
+        from serve.bundle.manifest import nbytes
 
         self._loaded = loaded
         self._place = place

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 
-from serve.manifest import nbytes
+from serve.bundle.manifest import nbytes
 from serve.runtime import api as pjrt
 
 TYPE_CHECKING = False

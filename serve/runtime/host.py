@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from serve.manifest import nbytes
+from serve.bundle.manifest import nbytes
 from serve.runtime import api as pjrt
 from serve.runtime.frame import FIRST, SECOND, Frame, address, function, quick, words
 

@@ -1,4 +1,4 @@
-"""POST /stream on a connection that has a thread or a process to itself (serve.connection)."""
+"""POST /stream on a connection that has a thread or a process to itself (serve.http.connection)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import time
 
 from serve import errors
 from serve.errors import RequestError
-from serve.http import logged
-from serve.wire import WireError, status_line
+from serve.http.routes import logged
+from serve.http.wire import WireError, status_line
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from serve.handler import Handler
+    from serve.http.wire import Wire
     from serve.stream.talk import Talk
-    from serve.wire import Wire
 
 
 def respond(handler: Handler, wire: Wire, headers: Mapping[str, str], version: str) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 
-from serve import codec, errors
+from serve import errors
+from serve.body import codec
+from serve.body.forms import JSON, MSGPACK
 from serve.errors import RequestError
-from serve.forms import JSON, MSGPACK
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:

@@ -12,14 +12,15 @@ from contextlib import aclosing
 
 from serve import errors
 from serve.errors import RequestError
-from serve.http import failure, logged, send_response
+from serve.http.asgi import send_response
+from serve.http.routes import failure, logged
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 
     from serve.handler import Handler
-    from serve.http import Receive, Send
+    from serve.http.asgi import Receive, Send
     from serve.stream.talk import Talk
 
 LINGER = 5.0  # seconds for the client to take the last words after an error

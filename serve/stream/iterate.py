@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from serve import codec, errors
+from serve import errors
 from serve.batching import Batching
+from serve.body import codec
+from serve.body.lists import shown
 from serve.errors import RequestError
-from serve.lists import shown
 from serve.stream.frames import plain
 from serve.stream.line import MOST, Part, expect
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from math import prod
 
-from serve import codec, errors
+from serve import errors
 from serve.arrays import SIZES, Array, join, piece
 from serve.batching import Batching
+from serve.body import codec
 from serve.errors import RequestError
 from serve.stream.line import MOST, Part, expect
 from serve.types import leaves

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from serve import errors
+from serve.body.forms import JSON, MSGPACK, accepted, requested
 from serve.errors import RequestError
-from serve.forms import JSON, MSGPACK, accepted, requested
 from serve.stream.frames import NDJSON, frame, frames, plain
 from serve.stream.line import MOST
 from serve.types import show

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from serve.arrays import SIZES, Array
+from serve.body.lists import to_json
 from serve.errors import RequestError
-from serve.lists import to_json
 from serve.v2.model import DATATYPES
 from serve.v2.request import LENGTH
 

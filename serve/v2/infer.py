@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from serve.body.forms import JSON
+from serve.body.lists import shown
 from serve.errors import RequestError
-from serve.forms import JSON
-from serve.lists import shown
 from serve.v2.model import BYTES, TEXT, described, names, several, spoken_by
 from serve.v2.tensors import array, elements, texts
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from serve.body.lists import shown
 from serve.errors import RequestError
-from serve.lists import shown
 from serve.types import Leaf, leaves
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import

@@ -5,10 +5,10 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 
 from __future__ import annotations
 
-from serve.codec import parse
+from serve.body.codec import parse
+from serve.body.forms import JSON
+from serve.body.lists import shown
 from serve.errors import RequestError
-from serve.forms import JSON
-from serve.lists import shown
 from serve.v2.infer import supported
 from serve.v2.tensors import Tensor
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import re
 
-from serve import etag
 from serve.errors import RequestError
-from serve.routes import READ, failure, response_of
+from serve.http import etag
+from serve.http.routes import READ, failure, response_of
 from serve.v2 import answer, model, request
 from serve.v2.infer import infer
 from serve.watch import READY
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from serve.handler import Handler
-    from serve.routes import Response
+    from serve.http.routes import Response
 
     About = tuple[int, dict[str, Any]]
 
@@ -40,7 +40,7 @@ def respond(
     """The status, headers and body that answer an HTTP request; names of headers in lower case.
 
     Raises:
-        RequestError: something is wrong with the request; `serve.routes` answers what it says.
+        RequestError: something is wrong with the request; `serve.http.routes` answers what it says.
     """
     about = _server(handler, path) or _model(handler, path)
     allowed = ("POST",) if about is None else READ

@@ -12,10 +12,10 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from serve import errors
+from serve.body.lists import shown
 from serve.deadline import Deadline
 from serve.errors import RequestError
-from serve.lists import shown
-from serve.routes import logged
+from serve.http.routes import logged
 from serve.trace import identify
 from serve.v2 import messages, model
 from serve.v2.infer import infer, supported

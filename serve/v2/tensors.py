@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import prod
 
 from serve.arrays import Array
-from serve.codec import checked
+from serve.body.codec import checked
+from serve.body.lists import from_lists, shown
 from serve.errors import RequestError
-from serve.lists import from_lists, shown
 from serve.types import Leaf
 from serve.v2.model import BYTES, DATATYPES, described, several
 

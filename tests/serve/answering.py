@@ -8,9 +8,9 @@ from typing import Any
 
 from memory import doubling
 
+from serve.http.routes import respond
 from serve.openwhisk import make_main
 from serve.ray import Composition
-from serve.routes import respond
 
 
 def action() -> Callable[[Any], Any]:

@@ -24,8 +24,8 @@ from memory import ADDRESS, Bundle, doubling, handler
 
 import serve.aws
 from serve.aws import invoke, make_handler
+from serve.body.forms import MSGPACK, NPY
 from serve.errors import BundleError, RequestError
-from serve.forms import MSGPACK, NPY
 
 HERE = str(Path(__file__).parent)
 

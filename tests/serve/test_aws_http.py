@@ -18,8 +18,8 @@ from memory import Bundle, doubling, handler
 
 from serve.aws import make_handler
 from serve.aws.context import traceparent
-from serve.forms import MSGPACK, NPY
-from serve.http import make_app
+from serve.body.forms import MSGPACK, NPY
+from serve.http.asgi import make_app
 
 EVENTS = Path(__file__).parent / "events"
 KINDS = ("apigateway-aws-proxy", "apigateway-http-api-proxy", "alb-request")

@@ -16,8 +16,8 @@ from memory import ADDRESS, doubling
 
 import serve.azure
 from serve.azure import make_app
+from serve.body.forms import NPY
 from serve.errors import BundleError, RequestError
-from serve.forms import NPY
 
 
 @pytest.fixture(scope="module")

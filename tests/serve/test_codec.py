@@ -17,9 +17,9 @@ from hypothesis.extra import numpy as hnp
 from memory import dtype, pack, unpack
 
 from serve.arrays import FORMATS, Array, fit, join, piece
-from serve.codec import decode, encode
+from serve.body.codec import decode, encode
+from serve.body.forms import JSON, MSGPACK, NPY
 from serve.errors import RequestError
-from serve.forms import JSON, MSGPACK, NPY
 from serve.types import leaves, show
 
 DTYPES = list(FORMATS)

@@ -36,7 +36,7 @@ from serve.aws import client
 from serve.errors import RequestError
 from serve.handler import Handler
 from serve.http import respond
-from serve.openapi import document
+from serve.http.openapi import document
 from serve.wsgi import make_app
 
 BODY = json.dumps({"request": [[1, 2.5]], "label": 1}).encode()

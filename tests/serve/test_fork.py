@@ -22,9 +22,9 @@ import pytest
 
 import serve
 from serve import fork
+from serve.body.forms import MSGPACK
 from serve.errors import BundleError, RequestError, ServeError
 from serve.fork import listener
-from serve.forms import MSGPACK
 
 BODY = b"[[0,0,0],[1,2,3]]"
 ANSWER = [[1, -1], [5, 4.5]]

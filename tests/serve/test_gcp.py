@@ -19,8 +19,8 @@ import pytest
 import tools
 
 import serve.gcp
+from serve.body.forms import NPY
 from serve.errors import BundleError
-from serve.forms import NPY
 
 MAIN = "from serve.gcp import {target}\n"
 PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"

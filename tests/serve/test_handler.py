@@ -16,8 +16,8 @@ from memory import ADDRESS, PRED, Bundle, Engine, doubling, dtype, handler, pack
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from serve.arrays import Array
+from serve.body.forms import JSON, MSGPACK, NPY, OCTETS, TEXT, accepted
 from serve.errors import BundleError, RequestError
-from serve.forms import JSON, MSGPACK, NPY, OCTETS, TEXT, accepted
 from serve.handler import Handler
 
 

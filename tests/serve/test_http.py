@@ -26,10 +26,10 @@ from hypothesis import strategies as st
 from memory import ADDRESS, Bundle, doubling, handler
 
 import serve.http
+from serve.body.forms import MSGPACK, NPY
 from serve.errors import BundleError
-from serve.forms import MSGPACK, NPY
 from serve.handler import Handler
-from serve.http import make_app
+from serve.http.asgi import make_app
 
 HERE = Path(__file__).parent
 MOST = 1000
@@ -294,7 +294,7 @@ def test_a_body_that_does_not_come_is_waited_for_only_so_long(url: str) -> None:
 
 
 def test_requests_too_many_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve.http, "MOST", 2)
+    monkeypatch.setattr(serve.http.asgi, "MOST", 2)
     go, one = threading.Event(), {"array": ["float32", []]}
     started = threading.Semaphore(0)
 

@@ -19,8 +19,8 @@ from memory import Bundle, handler, pack
 
 import lamda as lm
 import serve
+from serve.body.forms import JPEG, JSON, MSGPACK, OCTETS, PNG
 from serve.errors import BundleError, RequestError
-from serve.forms import JPEG, JSON, MSGPACK, OCTETS, PNG
 from serve.handler import Handler
 
 try:

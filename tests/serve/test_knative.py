@@ -29,12 +29,12 @@ from memory import ADDRESS, doubling, forgetful
 import serve.http
 import serve.knative
 from serve import cloudevents
+from serve.body.forms import MSGPACK, NPY
 from serve.errors import BundleError
-from serve.forms import MSGPACK, NPY
 
 if TYPE_CHECKING:
     from serve.handler import Handler
-    from serve.http import App
+    from serve.http.asgi import App
 
 FORM = "application/cloudevents+json"
 CE = {"ce-specversion": "1.0", "ce-id": "7", "ce-source": "/here", "ce-type": "some.type"}
@@ -263,7 +263,7 @@ def test_a_refused_event_is_named_and_counted() -> None:
     assert list(handler.watch.rows) == [("/", "POST", 400)]
 
 
-@pytest.mark.parametrize("make_app", [serve.knative.with_events, serve.http.make_app])
+@pytest.mark.parametrize("make_app", [serve.knative.with_events, serve.http.asgi.make_app])
 def test_a_body_that_does_not_begin_is_given_up(make_app: Callable[[Handler], App]) -> None:
     sent: list[Any] = []
 

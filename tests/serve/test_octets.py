@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from memory import Bundle, doubling, dtype, handler
 
 from serve.arrays import FORMATS, Array
+from serve.body.forms import JSON, OCTETS, parameters
+from serve.body.octets import content_type, from_octets, to_octets
 from serve.errors import RequestError
-from serve.forms import JSON, OCTETS, parameters
-from serve.octets import content_type, from_octets, to_octets
 from serve.types import leaves
 
 

@@ -25,7 +25,7 @@ from test_image import seeing
 
 from serve.handler import Handler
 from serve.http import respond
-from serve.openapi import document
+from serve.http.openapi import document
 
 FUZZ = os.environ.get("FUZZ", "30")
 # Of binary forms a schema can say nothing, and of lists in lists not that they are equally long:

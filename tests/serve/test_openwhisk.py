@@ -28,8 +28,8 @@ from memory import ADDRESS, Bundle, doubling, handler
 
 import lamda as lm
 import serve.openwhisk
+from serve.body.forms import NPY
 from serve.errors import BundleError
-from serve.forms import NPY
 from serve.openwhisk import make_main, sequence
 from serve.openwhisk.proxy import CODE, END
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from memory import doubling
 
 from serve.handler import Handler
-from serve.http import make_app
-from serve.protocol import protocol
+from serve.http.asgi import make_app
+from serve.http.protocol import protocol
 from serve.watch import STEADY
 
 SILENCE = 0.5  # seconds after which no more is expected

@@ -19,8 +19,8 @@ from answering import composition
 
 import lamda as lm
 import serve
+from serve.body.forms import MSGPACK, NPY
 from serve.errors import BundleError
-from serve.forms import MSGPACK, NPY
 from serve.ray import app
 
 slow = pytest.mark.skipif("RAY" not in os.environ, reason="RAY=1 runs it: it starts a cluster")

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from memory import ADDRESS, PRED, Bundle, doubling, handler
 from prometheus_client.parser import text_string_to_metric_families
 
-from serve import etag, log, trace
-from serve.coding import MEMBERS, packed, unpacked
+from serve import log, trace
+from serve.body.coding import MEMBERS, packed, unpacked
+from serve.body.forms import JSON, MSGPACK, accepted, requested
 from serve.errors import RequestError, ServeError
-from serve.forms import JSON, MSGPACK, accepted, requested
 from serve.handler import Handler
-from serve.http import respond
+from serve.http import etag, respond
 from serve.watch import LOADING, QUICK, STOPPING, Watch, warm
 
 BODY = b"[[1,2]]"

@@ -19,8 +19,8 @@ import pytest
 import tools
 
 import serve.sagemaker
+from serve.body.forms import MSGPACK, NPY
 from serve.errors import BundleError
-from serve.forms import MSGPACK, NPY
 
 ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 

@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 from memory import doubling
 from streams import lines, scanning
 
-from serve.connection import Connection
 from serve.handler import Handler
-from serve.http import make_app
+from serve.http.asgi import make_app
+from serve.http.connection import Connection
+from serve.http.wire import Wire
 from serve.runtime import plugins
-from serve.wire import Wire
 
 HERE = Path(__file__).parent
 BODY = b"[[1,2]]"
@@ -169,7 +169,7 @@ from serve import aws
 from serve.aws import start
 handler = start.load(sys.argv[1])
 assert aws.invoke(handler, b"[[1,2,3]]")
-from serve import connection
+from serve.http import connection
 print(json.dumps(sorted(sys.modules)))
 """
 
@@ -411,7 +411,7 @@ def test_a_stream_that_goes_wrong_says_so_where_it_does() -> None:
 
 
 def test_what_is_accepted_does_not_wait_to_be_acknowledged() -> None:
-    from serve.server import _listen
+    from serve.http.server import _listen
 
     with _listen("127.0.0.1", 0) as bound, socket.create_connection(bound.getsockname()):
         accepted, _ = bound.accept()

@@ -21,8 +21,8 @@ from streams import iterating, lines, said, scanning
 import lamda as lm
 import serve
 from lamda.compile import stream
+from serve.body.forms import MSGPACK
 from serve.errors import BundleError, RequestError
-from serve.forms import MSGPACK
 from serve.stream import talk
 from serve.stream.frames import NDJSON
 

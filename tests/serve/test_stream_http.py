@@ -19,7 +19,7 @@ from streams import iterating, lines, said, scanning, total
 from test_http import serving
 
 import serve.http
-from serve.forms import MSGPACK
+from serve.body.forms import MSGPACK
 from serve.stream.frames import NDJSON
 
 HEAD = b"POST /stream HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -276,7 +276,7 @@ def test_where_bodies_are_whole_the_answer_is_too() -> None:
 
 def test_a_server_that_raises_where_nobody_listens() -> None:
     """The ASGI specification, from 2.4 on: send raises OSError after the client has gone."""
-    app = serve.http.make_app(iterating(lambda x: x + 1, lambda x: False))
+    app = serve.http.asgi.make_app(iterating(lambda x: x + 1, lambda x: False))
     sent: list[Any] = []
     messages = [{"type": "http.request", "body": b'{"state": 0}', "more_body": False}]
 

@@ -13,7 +13,7 @@ from memory import ADDRESS, Bundle, handler
 from v2_models import arrays, binary, every, flat, request, tensor, typed, words
 
 from serve.handler import Handler
-from serve.routes import respond
+from serve.http.routes import respond
 from serve.v2.model import DATATYPES, names
 from serve.watch import LOADING, READY
 

@@ -18,7 +18,7 @@ from memory import ADDRESS, forgetful
 from v2_models import arrays, binary, every, flat, request, tensor, words
 
 from serve.handler import Handler
-from serve.routes import respond
+from serve.http.routes import respond
 from serve.v2.model import DATATYPES
 
 INFER = "/v2/models/memory/infer"

@@ -21,7 +21,7 @@ from memory import ADDRESS
 from v2_models import every, flat, words
 
 from serve.handler import Handler
-from serve.http import make_app
+from serve.http.asgi import make_app
 from serve.v2.model import DATATYPES
 
 TRITON = ("tritonclient[http,grpc]", "2.73.0")

@@ -15,9 +15,10 @@ from lamda.term import Slot, Token
 from lamda.testing.suites import batch, handler, storage
 from lamda.testing.suites import compile as compiling
 from lamda.testing.suites import store as storing
-from serve import batching, lists
+from serve import batching
 from serve import handler as serving
 from serve.arrays import Array
+from serve.body import lists
 from serve.errors import RequestError
 from serve.handler import Handler
 

@@ -16,7 +16,7 @@ from lamda.compile.handler import Handler as Compiled
 from lamda.testing import strategies
 from lamda.types import ArrayType, Type
 from serve.batching import Batching
-from serve.forms import JSON, MSGPACK, NPY
+from serve.body.forms import JSON, MSGPACK, NPY
 from serve.handler import Handler
 
 DEEP = 3000

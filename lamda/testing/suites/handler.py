@@ -24,7 +24,7 @@ from lamda.testing.served import can_be_served, served, value_of
 from lamda.testing.strategies.requests import Request, broken, requests, serving, valid
 from lamda.testing.suites.batch import is_rowwise
 from serve.batching import Batching
-from serve.codec import decode
+from serve.body.codec import decode
 from serve.errors import RequestError
 from serve.handler import Handler
 from serve.http import respond

@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 from time import perf_counter
 
-from serve import errors, etag
+from serve import errors
+from serve.body.forms import JSON
 from serve.deadline import Deadline
 from serve.errors import RequestError
-from serve.forms import JSON
+from serve.http import etag
 from serve.trace import fresh, passed_on
 from serve.watch import READY
 
@@ -109,7 +110,7 @@ def _respond(
 ) -> Response:
     coding = headers.get("content-encoding")
     if coding and body:
-        from serve.coding import unpacked
+        from serve.body.coding import unpacked
 
         body = unpacked(body, coding, handler.max_bytes)
     if _of_v2(path):
@@ -150,11 +151,11 @@ def _route(
             raise RequestError(errors.NOT_READY[state], 503)
         return 200, _json({"status": state}), {}
     if path == "/metrics":
-        from serve import metrics
+        from serve.http import metrics
 
         return 200, metrics.text(handler).encode(), {"content-type": metrics.CONTENT_TYPE}
     if path == "/openapi.json":
-        from serve.openapi import document
+        from serve.http.openapi import document
 
         return _fixed(document(handler), headers)
     return _fixed(handler(path[1:]), headers)  # who, pred

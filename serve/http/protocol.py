@@ -13,11 +13,11 @@ import re
 from h11 import IDLE
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from serve.coding import packed
-from serve.http import SMALL
-from serve.routes import respond, route
+from serve.body.coding import packed
+from serve.http.asgi import SMALL
+from serve.http.routes import respond, route
+from serve.http.wire import status_line
 from serve.trace import identify
-from serve.wire import status_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ import time
 from importlib.util import find_spec
 
 from serve import log, settings
-from serve.connection import Connection
 from serve.errors import ServeError
-from serve.http import make_app
+from serve.http.asgi import make_app
+from serve.http.connection import Connection
 from serve.watch import LOADING, STOPPING, warm
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
@@ -151,7 +151,7 @@ def _uvicorn(handler: Handler, bound: socket.socket, early: Early, drain: float)
         raise ServeError(UVICORN) from None
     import gc
 
-    from serve.protocol import protocol
+    from serve.http.protocol import protocol
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:

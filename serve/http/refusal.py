@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serve.routes import answered, failure
+from serve.http.routes import answered, failure
 from serve.trace import passed_on
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from serve.errors import RequestError
     from serve.handler import Handler
-    from serve.routes import Response
+    from serve.http.routes import Response
 
 
 def refused(

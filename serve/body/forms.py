@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from serve.body.lists import shown
 from serve.errors import RequestError
-from serve.lists import shown
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"

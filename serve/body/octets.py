@@ -9,10 +9,10 @@ from __future__ import annotations
 from math import prod
 
 from serve.arrays import SIZES, Array
-from serve.codec import checked
+from serve.body.codec import checked
+from serve.body.forms import OCTETS
+from serve.body.lists import shown
 from serve.errors import RequestError
-from serve.forms import OCTETS
-from serve.lists import shown
 from serve.types import leaves, show
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import

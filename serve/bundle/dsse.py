@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from serve.keys import Key
+    from serve.bundle.keys import Key
 
 INTOTO = "application/vnd.in-toto+json"
 LARGEST = 1 << 20

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 
-from serve import dsse, errors
+from serve import errors
+from serve.bundle import dsse
 from serve.errors import OtherKeyError, SignatureError
 
 TYPE_CHECKING = False
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from serve.keys import Key
+    from serve.bundle.keys import Key
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PROVENANCE = "urn:lamda:provenance:v1"

@@ -6,9 +6,9 @@ Source: https://www.rfc-editor.org/rfc/rfc9110#section-8.4
 from __future__ import annotations
 
 from serve import errors
+from serve.body.forms import JSON, liked
+from serve.body.lists import shown
 from serve.errors import RequestError
-from serve.forms import JSON, liked
-from serve.lists import shown
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:

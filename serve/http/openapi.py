@@ -13,9 +13,9 @@ from sys import float_info
 
 from serve import feedback
 from serve.batching import MOST, Batching
-from serve.forms import JPEG, JSON, MSGPACK, NPY, OCTETS, PNG, TEXT
-from serve.lists import FLOATS
-from serve.metrics import CONTENT_TYPE as METRICS
+from serve.body.forms import JPEG, JSON, MSGPACK, NPY, OCTETS, PNG, TEXT
+from serve.body.lists import FLOATS
+from serve.http.metrics import CONTENT_TYPE as METRICS
 from serve.types import children, show
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import

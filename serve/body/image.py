@@ -10,9 +10,9 @@ from array import array
 from binascii import a2b_base64
 
 from serve.arrays import SIZES, Array
+from serve.body.forms import JPEG, PNG
+from serve.body.lists import from_lists, shown
 from serve.errors import BundleError, RequestError
-from serve.forms import JPEG, PNG
-from serve.lists import from_lists, shown
 from serve.types import Leaf, leaves
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from serve.errors import RequestError
-from serve.http import failure, respond
+from serve.http.routes import failure, respond
+from serve.http.wire import Wire, WireError, status_line
 from serve.trace import identify
-from serve.wire import Wire, WireError, status_line
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from socket import socket
 
     from serve.handler import Handler
-    from serve.http import Response
+    from serve.http.routes import Response
 
 LINGER = 0.5  # seconds that a refused request is still read, so that its answer arrives
 
@@ -82,7 +82,7 @@ class Connection:
         identify(headers)
         response = respond(self._handler, method, path, headers, body)
         if "accept-encoding" in headers:
-            from serve.coding import packed
+            from serve.body.coding import packed
 
             response = packed(response, headers["accept-encoding"])
         # One that has come already is answered too.

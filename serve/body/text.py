@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from serve.body.lists import from_lists, shown
 from serve.errors import BundleError, RequestError
-from serve.lists import from_lists, shown
 from serve.types import leaves
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import

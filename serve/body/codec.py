@@ -11,9 +11,9 @@ import json
 from math import prod
 
 from serve.arrays import SIZES, Array
+from serve.body.forms import JSON, MSGPACK, NPY
+from serve.body.lists import from_lists, shown, to_json
 from serve.errors import RequestError
-from serve.forms import JSON, MSGPACK, NPY
-from serve.lists import from_lists, shown, to_json
 from serve.types import children, leaves, place, show
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
@@ -34,7 +34,7 @@ def decode(body: bytes, form: str, of: Type) -> list[Array]:
         if "array" not in of:
             text = f"expected {JSON} or {MSGPACK}, as the input {show(of)} is not a single array"
             raise RequestError(text, 415)
-        from serve import npy
+        from serve.body import npy
 
         leaf = next(leaves(of))
         return [checked(npy.from_npy(body, leaf), leaf)]
@@ -44,7 +44,7 @@ def decode(body: bytes, form: str, of: Type) -> list[Array]:
 def encode(arrays: list[Array], form: str, of: Type) -> bytes:
     """The value of the type with these leaves, in that form."""
     if form == NPY:
-        from serve import npy
+        from serve.body import npy
 
         return npy.to_npy(arrays[0])
     if form == JSON:

@@ -7,7 +7,8 @@ import json
 import os
 import stat
 
-from serve import errors, manifest
+from serve import errors
+from serve.bundle import manifest
 from serve.errors import BundleError, ServeError
 from serve.types import leaves
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from serve.keys import Key
+    from serve.bundle.keys import Key
 
 DEEPEST = 100  # what walks a manifest calls itself for each level
 
@@ -47,7 +48,7 @@ def read(directory: str, keys: Sequence[Key] | None = None, hashing: str = HASHI
     except OSError as reason:
         raise _unreadable(path, reason) from None
     if keys is not None:
-        from serve.signed import require_manifest
+        from serve.bundle.signed import require_manifest
 
         require_manifest(directory, data, keys)
     try:

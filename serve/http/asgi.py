@@ -1,7 +1,6 @@
-"""An ASGI application around a handler: `uvicorn serve.http:app` with LAMDA_BUNDLE=DIR.
+"""An ASGI application around a handler. What is answered is said by serve.http.routes.
 
-What is answered is said by serve.routes. Plain ASGI, since a framework would cost more than the
-rest of the answer.
+Plain ASGI, since a framework would cost more than the rest of the answer.
 """
 
 from __future__ import annotations
@@ -11,12 +10,8 @@ from time import perf_counter
 
 from serve import errors
 from serve.errors import RequestError
-from serve.refusal import refused
-from serve.routes import ROUTES as ROUTES
-from serve.routes import failure as failure
-from serve.routes import logged as logged
-from serve.routes import respond as respond
-from serve.routes import route
+from serve.http.refusal import refused
+from serve.http.routes import respond, route
 from serve.watch import STOPPING
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
@@ -25,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from serve.handler import Handler
-    from serve.routes import Response as Response
+    from serve.http.routes import Response
 
     Receive = Callable[[], Awaitable[Mapping[str, Any]]]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -37,20 +32,11 @@ WITH_BODY = ("/", "/feedback", "/v2")  # routes that a body is read for
 SMALL = 65_536  # bytes of a request that may be answered without a thread
 
 
-def __getattr__(name: str) -> App:
-    """`serve.http.app`, made when a server first asks for it."""
-    if name != "app":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from serve.start import load
-
-    return globals().setdefault("app", make_app(load("http")))
-
-
 def make_app(handler: Handler, respond: Callable[..., Response] = respond) -> App:
     """The ASGI application of a handler; `respond` is what answers a request that was read."""
     import asyncio
 
-    from serve.coding import packed
+    from serve.body.coding import packed
     from serve.deadline import Deadline, late
     from serve.trace import identify
 
