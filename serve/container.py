@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from serve.http.asgi import App
 
 PORT = "8080"
-GRACE = 10  # seconds for what is under way when the container is told to stop
 
 
 def run(
@@ -25,23 +24,23 @@ def run(
     """Serve the application of the bundle in a directory until SIGTERM; the exit code."""
     # The first process of a container is not ended by a signal that it does not ask for.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    from serve.http import drain
     from serve.start import load
 
     try:
-        import uvicorn
-    except ImportError:
-        from serve.http.server import UVICORN
-
-        print(f"serve: {UVICORN}", file=sys.stderr)
-        return 1
-    try:
-        app = make(load(front, *arguments[:1]))
+        later, port = drain.seconds(), _port(variable)
+        handler = load(front, *arguments[:1])
+        drain.run(handler, make(handler), later, host="0.0.0.0", port=port)
     except (ServeError, OSError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
-    uvicorn.run(
-        app, host="0.0.0.0", port=int(os.environ.get(variable) or PORT), log_level="warning",
-        access_log=False, server_header=False, ws="none", lifespan="off",
-        timeout_graceful_shutdown=GRACE,
-    )  # fmt: skip
+    except KeyboardInterrupt:
+        return 130
     return 0
+
+
+def _port(variable: str) -> int:
+    text = os.environ.get(variable) or PORT
+    if not text.isdecimal() or int(text) > 65535:
+        raise ServeError(f"{variable} is the number of a port, got {text!r}")
+    return int(text)

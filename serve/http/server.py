@@ -3,23 +3,19 @@
 uvicorn takes 100 ms to import, twice as long as it takes to load a small model. So the port is
 open before the bundle is read, and early requests wait rather than fail; once it is loaded they
 are answered one thread to a connection; and uvicorn takes over as soon as it can.
-
-On SIGTERM it is no longer ready (GET /readyz), goes on for LAMDA_DRAIN seconds so that whoever
-sends requests here can see that, then takes no connection more, and ends when all is answered.
 """
 
 from __future__ import annotations
 
 import os
 import select
-import signal
 import socket
 import threading
 import time
-from importlib.util import find_spec
 
-from serve import log, settings
+from serve import log
 from serve.errors import ServeError
+from serve.http import drain
 from serve.http.asgi import make_app
 from serve.http.connection import Connection
 from serve.watch import LOADING, STOPPING, warm
@@ -28,17 +24,14 @@ TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from types import FrameType
 
     from serve.handler import Handler
 
-UVICORN = 'HTTP takes the package uvicorn: install it, or "lamda[http]"'
 MOST = 64  # early connections; more wait for uvicorn
 SILENCE = 5  # seconds that an early connection may be silent, as long as uvicorn keeps one
 # Seconds for those who waited for the bundle, before uvicorn takes the processor: to be heard, and
 # to be answered.
 QUIET, PATIENCE = 0.02, 1.0
-GRACE = 10  # seconds for what is under way when the server is told to stop
 
 
 def run(
@@ -55,9 +48,7 @@ def run(
         ServeError: uvicorn is not installed, or the bundle can not be loaded.
         OSError: the port can not be listened on.
     """
-    if find_spec("uvicorn") is None:
-        raise ServeError(UVICORN)
-    drain = settings.seconds(settings.DRAIN, 0)
+    later = drain.seconds()
     with _listen(host, port) as bound:
         handler = load()
         handler.watch.state = LOADING  # it answers already, and more slowly than it will
@@ -72,14 +63,14 @@ def run(
             early.settle()
             warm(handler)
             if beside is None:
-                _uvicorn(handler, bound, early, drain)
+                _uvicorn(handler, bound, early, later)
             else:
                 with beside(handler):
-                    _uvicorn(handler, bound, early, drain)
+                    _uvicorn(handler, bound, early, later)
         except SystemExit:  # SIGTERM, which uvicorn was not there to hear
             if handler.watch.state != STOPPING:
                 handler.watch.state = STOPPING
-                time.sleep(drain)
+                time.sleep(later)
             raise
         finally:
             handler.watch.state = STOPPING
@@ -124,7 +115,7 @@ class Early:
         for connection in list(self._connections.values()):
             connection.end()
         for thread in list(self._connections):
-            thread.join(GRACE)
+            thread.join(drain.GRACE)
 
     def _accept(self) -> None:
         poll = select.poll()
@@ -143,43 +134,19 @@ class Early:
             thread.start()
 
 
-def _uvicorn(handler: Handler, bound: socket.socket, early: Early, drain: float) -> None:
+def _uvicorn(handler: Handler, bound: socket.socket, early: Early, later: float) -> None:
     """Serve on the socket for good."""
     try:
-        import uvicorn
+        from serve.http.protocol import protocol
     except ImportError:
-        raise ServeError(UVICORN) from None
+        raise ServeError(drain.UVICORN) from None
     import gc
 
-    from serve.http.protocol import protocol
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            early.hand_over()
-
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            first = handler.watch.state != STOPPING
-            handler.watch.state = STOPPING
-            if first and drain and sig == signal.SIGTERM:
-                later = threading.Timer(drain, super().handle_exit, (sig, frame))
-                later.daemon = True  # a second signal need not wait for it
-                later.start()
-            else:
-                super().handle_exit(sig, frame)
-
-    config = uvicorn.Config(
-        make_app(handler),
-        http=protocol(handler),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        ws="none",
-        lifespan="off",
-        timeout_graceful_shutdown=GRACE,
-    )
     gc.freeze()  # what is here is here to stay: it need not be looked through again and again
-    Server(config).run(sockets=[bound])
+    drain.run(
+        handler, make_app(handler), later,
+        sockets=[bound], started=early.hand_over, http=protocol(handler),
+    )  # fmt: skip
 
 
 def _listen(host: str, port: int) -> socket.socket:

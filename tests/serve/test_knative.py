@@ -305,13 +305,21 @@ def test_what_is_under_way_is_finished_at_sigterm(bundle: str, command: tuple[st
         assert running.process.wait(30) == 0
 
 
-def test_a_bundle_that_does_not_load_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [("PORT", "8080", "manifest.json"), ("PORT", "http", "is the number of a port, got 'http'"),
+     ("PORT", "80800", "got '80800'"), ("LAMDA_DRAIN", "soon", "LAMDA_DRAIN")],
+)  # fmt: skip
+def test_what_can_not_be_served_is_one_line(
+    tmp_path: Path, variable: str, value: str, expected: str
+) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "serve.knative", str(tmp_path)], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": make.ROOT}, check=False,
+        env={**os.environ, "PYTHONPATH": make.ROOT, variable: value}, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith("serve: ") and done.stderr.count("\n") == 1
+    assert expected in done.stderr
 
 
 def test_the_app_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
