@@ -12,6 +12,7 @@ from serve import errors
 from serve.errors import RequestError
 from serve.http.refusal import refused
 from serve.http.routes import respond, route
+from serve.trace import passed_on
 from serve.watch import STOPPING
 
 TYPE_CHECKING = False  # of typing, which would cost 5 ms to import
@@ -131,7 +132,7 @@ async def _stream(handler: Handler, headers: dict[str, str], receive: Receive, s
         nonlocal status, sent
         if message["type"] == "http.response.start":
             status = message["status"]
-            message["headers"].append((b"x-request-id", headers["x-request-id"].encode()))
+            message["headers"] += _pairs(passed_on(headers))
         else:
             sent += len(message.get("body", b""))
         await send(message)
@@ -177,9 +178,12 @@ async def _read(declared: int, first: Mapping[str, Any], receive: Receive, most:
 async def send_response(send: Send, response: Response) -> None:
     """Send a whole response."""
     status, headers, body = response
-    pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.start", "status": status, "headers": _pairs(headers)})
     await send({"type": "http.response.body", "body": body})
+
+
+def _pairs(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 
 
 async def _lifespan(handler: Handler, receive: Receive, send: Send) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from serve.errors import RequestError
-from serve.http.routes import failure, respond
+from serve.http.refusal import refused
+from serve.http.routes import respond
 from serve.http.wire import Wire, WireError, status_line
 from serve.trace import identify
 
@@ -58,14 +59,15 @@ class Connection:
 
     def _answer(self) -> bool:
         """Answer one request; is there to be another?"""
-        method = ""
+        method, path, headers = "", "", dict[str, str]()
         try:
             head = self._wire.head()
             if head is None:
                 return False
             self.busy = True
-            method, path, version = _request(head[0])
             headers = head[1]
+            identify(headers)
+            method, path, version = _request(head[0])
             if version == "1.1" and "host" not in headers:
                 raise WireError("expected the header Host")
             if headers.get("expect", "").lower() == "100-continue" and self._wire.waits():
@@ -78,8 +80,7 @@ class Connection:
                 return False
             body = self._wire.body(headers, self._handler.max_bytes)
         except (RequestError, WireError) as error:
-            return self._refuse(method, error)
-        identify(headers)
+            return self._refuse(method, path, headers, error)
         response = respond(self._handler, method, path, headers, body)
         if "accept-encoding" in headers:
             from serve.body.coding import packed
@@ -93,10 +94,13 @@ class Connection:
             self._wire.socket.shutdown(0)
         return not last
 
-    def _refuse(self, method: str, error: RequestError | WireError) -> bool:
+    def _refuse(
+        self, method: str, path: str, headers: dict[str, str], error: RequestError | WireError
+    ) -> bool:
         if not isinstance(error, RequestError):
             error = RequestError(str(error))
-        self._send(method, failure(self._handler, error), last=True)
+        identify(headers)  # where there was no head
+        self._send(method, refused(self._handler, method, path, headers, error), last=True)
         self._linger()
         return False
 

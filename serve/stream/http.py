@@ -55,7 +55,7 @@ async def respond(
     except RequestError as error:
         await out.fail(error)
     except Exception:
-        await out.fail(RequestError(logged(), 500))
+        await out.fail(RequestError(logged(headers.get("x-request-id")), 500))
 
 
 class Out:

@@ -410,6 +410,38 @@ def test_a_stream_that_goes_wrong_says_so_where_it_does() -> None:
     assert slow.startswith(b"HTTP/1.1 408 ")
 
 
+NAMED = b"Host: x\r\nX-Request-Id: mine\r\ntraceparent: 00-%b-%b-01\r\n" % (b"a" * 32, b"b" * 16)
+
+
+@pytest.mark.parametrize(
+    ("request_", "counted"),
+    [(POST, ("/", "POST", 200)), (POST.replace(b": 7", b": 7000"), ("/", "POST", 413)),
+     (b"PUT / HTTP/9\r\nHost: x\r\n\r\n", ("other", "other", 400)),
+     (STREAM + chunk(lines({"xs": [[1, 2]]})) + chunk(b""), ("/stream", "POST", 200)),
+     (STREAM + chunk(lines({"xs": [[1, 2]]}) + b"[\n") + chunk(b""), ("/stream", "POST", 200)),
+     (STREAM + chunk(b"[\n") + chunk(b""), ("/stream", "POST", 400))],
+)  # fmt: skip
+def test_every_answer_is_named_and_counted(
+    request_: bytes, counted: tuple[str, str, int], monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("LAMDA_LOG", "json")
+    handler = scanning() if b"/stream" in request_ else doubling(max_bytes=1000)
+    answer = exchange(request_.replace(b"Host: x\r\n", NAMED), of=handler)
+    assert b"x-request-id: mine\r\n" in answer and b"traceparent: 00-aaaa" in answer
+    assert list(handler.watch.rows) == [counted]
+    told = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [(each["id"], each["trace"], each["status"]) for each in told] == [
+        ("mine", "a" * 32, counted[-1])
+    ]
+    assert b"x-request-id: " in exchange(request_, of=handler)  # it is given one
+
+
+def test_what_is_no_request_is_named_too() -> None:
+    assert b"x-request-id: " in exchange(b"nonsense\r\n\r\n")
+    assert b"x-request-id: " in exchange(b"GET / HTTP/1.1\r\nno header\r\n\r\n")
+
+
 def test_what_is_accepted_does_not_wait_to_be_acknowledged() -> None:
     from serve.http.server import _listen
 

@@ -216,9 +216,12 @@ def test_a_failure_is_in_the_log_and_its_name_in_the_last_line(
 
     with serving(scanning(broken)) as url:
         body = lines({"xs": [[1, 1]]}, {"xs": [[2, 2]]})
-        *_, state, error = said(httpx.post(url + "/stream", content=body).content)
+        headers = {"x-request-id": "mine", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+        answer = httpx.post(url + "/stream", content=body, headers=headers)
+        assert headers.items() <= answer.headers.items()
+        *_, state, error = said(answer.content)
         assert state == {"state": [1, 1]}
-        assert error["error"].startswith("internal error, request ")
+        assert error["error"] == "internal error, request mine"
         response = httpx.post(url + "/stream", content=lines({"state": [1, 0]}, {"xs": [[1, 1]]}))
         assert response.status_code == 500
     logged = capfd.readouterr().err
