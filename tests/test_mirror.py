@@ -6,9 +6,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-import tools
 from parts import dense, rows
-from seaweed import serving
 from wires import Fake, answer
 
 import lamda as lm
@@ -25,30 +23,6 @@ x = rows(3, 4)
 
 def moved(model, by=1.0):
     return lm.succ(model, jax.tree.map(lambda w: w + by, model.weights))
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("s3")) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    with tools.registry(tmp_path_factory.mktemp("registry")) as host:
-        yield host
-
-
-@pytest.fixture
-def s3(endpoint, monkeypatch, request, tmp_path):
-    """The URL of an empty prefix, with keys where the vendor's tools look for them."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true", "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
-        "LAMDA_CACHE": str(tmp_path / "cache"), "DOCKER_CONFIG": str(tmp_path / "docker"),
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    return f"s3://bucket/{request.node.name.replace('[', '-').strip(']')}"
 
 
 @pytest.fixture

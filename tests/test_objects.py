@@ -13,7 +13,6 @@ import numpy as np
 import obstore
 import pytest
 from parts import dense, rows
-from seaweed import serving
 
 import lamda as lm
 from lamda.cli import main
@@ -32,24 +31,6 @@ def moved(model, by=1.0):
 
 def digest(data):
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("s3")) as url:
-        yield url
-
-
-@pytest.fixture
-def s3(endpoint, monkeypatch, request, tmp_path):
-    """The URL of an empty prefix, with keys where the vendor's tools look for them."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true", "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
-        "LAMDA_CACHE": str(tmp_path / "cache"),
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    return f"s3://bucket/{request.node.name}"
 
 
 @pytest.fixture

@@ -21,12 +21,6 @@ one = lm.succ(zero, jax.tree.map(lambda w: w + 1, zero.weights))
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    with tools.registry(tmp_path_factory.mktemp("registry")) as host:
-        yield host
-
-
-@pytest.fixture(scope="module")
 def store(tmp_path_factory):
     made = lm.Store(tmp_path_factory.mktemp("tools") / "store")
     made.put(one, ref="m")

@@ -25,12 +25,6 @@ one = lm.succ(zero, jax.tree.map(lambda w: w + 1, zero.weights))
 USER, SECRET = "ada", "open sesame"
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    with tools.registry(tmp_path_factory.mktemp("registry")) as host:
-        yield host
-
-
 @pytest.fixture(autouse=True)
 def no_login(tmp_path, monkeypatch):
     """The tests read no login of whoever runs them."""

@@ -12,11 +12,9 @@ import jax
 import numpy as np
 import pytest
 import test_cli_docs as page
-import tools
 from hypothesis import given
 from hypothesis import strategies as st
 from parts import dense
-from seaweed import serving
 from store_faults import hurt, kept
 
 import lamda as lm
@@ -51,29 +49,6 @@ def blobs_of(store, ref):
 @pytest.fixture
 def store(tmp_path):
     return lm.Store(tmp_path / "store")
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    with tools.registry(tmp_path_factory.mktemp("registry")) as host:
-        yield host
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("s3")) as url:
-        yield url
-
-
-@pytest.fixture
-def s3(endpoint, monkeypatch, request, tmp_path):
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true", "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
-        "LAMDA_CACHE": str(tmp_path / "cache"),
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    return f"s3://bucket/{request.node.name}"
 
 
 # Versions

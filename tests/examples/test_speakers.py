@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -56,13 +55,6 @@ def bundle(listener: lm.Model, tmp_path_factory: pytest.TempPathFactory) -> Path
     directory = tmp_path_factory.mktemp("speakers")
     lm.bundle(listener, directory, name="speakers", n=(1, 32))
     return directory
-
-
-@pytest.fixture(scope="module")
-def handler(bundle: Path) -> Iterator[Handler]:
-    handler = serve.load(bundle)
-    yield handler
-    handler.engine.close()
 
 
 def test_the_turns_are_those_of_the_transcript(talks: np.ndarray) -> None:

@@ -7,7 +7,6 @@ letters there have been; a step draws the next letter, and a full stop ends a se
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +67,6 @@ def bundle(sentence: lm.Model, tmp_path_factory: pytest.TempPathFactory) -> Path
     directory = tmp_path_factory.mktemp("sentence")
     assert lm.bundle(sentence, directory, name="sentence").compiled == 3
     return directory
-
-
-@pytest.fixture(scope="module")
-def handler(bundle: Path) -> Iterator[Handler]:
-    handler = serve.load(bundle)
-    yield handler
-    handler.engine.close()
 
 
 def request(state: Any, n: int | None = None) -> bytes:

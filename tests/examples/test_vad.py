@@ -41,13 +41,6 @@ def bundle(detector: lm.Model, tmp_path_factory: pytest.TempPathFactory) -> Path
     return directory
 
 
-@pytest.fixture(scope="module")
-def handler(bundle: Path) -> Iterator[Handler]:
-    handler = serve.load(bundle)
-    yield handler
-    handler.engine.close()
-
-
 def silence() -> dict[str, Any]:
     return jax.tree.map(lambda _: None, vad.STATE) | {
         name: jnp.zeros(int(re.findall(r"\d+", type)[-1])) for name, type in vad.STATE.items()
