@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from lamda import address, check, errors, evaluate, normal, types
+from lamda import address, check, errors, evaluate, normal, tree, types
 from lamda.normal import Graph
 from lamda.receipt import Receipt
 from lamda.tensor import Tensor, Weights
@@ -131,27 +131,14 @@ class Model:
         Parts of a composition are found by name, parts of a branch by key; frozen weights are
         absent (a ``None`` where a tree must keep its places).
         """
-        return self._tree(lambda slot, tensor: tensor.floating and not slot.frozen)
+        self.require_closed()
+        return tree.of(self.slots, self.environment, lambda slot, t: t.floating and not slot.frozen)
 
     @property
     def frozen(self) -> Any:
         """The weights that training leaves alone, by path."""
-        return self._tree(lambda slot, tensor: slot.frozen or not tensor.floating)
-
-    def _tree(self, wanted: Callable[[Slot, Tensor], bool]) -> Any:
         self.require_closed()
-        root: dict[str, Any] = {}
-        for slot, path in self.slots.items():
-            bound = self.environment[slot]
-            arrays = [t.array if wanted(slot, t) else None for t in bound.tensors]
-            if not path:
-                return jax.tree.unflatten(bound.structure, arrays)
-            if any(a is not None for a in arrays):
-                node = root
-                for key in path[:-1]:
-                    node = node.setdefault(key, {})
-                node[path[-1]] = jax.tree.unflatten(bound.structure, arrays)
-        return root
+        return tree.of(self.slots, self.environment, lambda slot, t: slot.frozen or not t.floating)
 
     @property
     def address(self) -> str:
@@ -259,8 +246,7 @@ class Model:
 
     def replace_weights(self, weights: Any) -> "Model":
         """The model with the weights of a tree like :attr:`weights`. Raises SpecError otherwise."""
-        old = self.weights
-        _require_like(self.name, old, weights)
+        tree.require_like(self.name, self.weights, weights)
         return self.with_weights(jax.tree.map(_array, weights))
 
     def with_weights(self, weights: Any) -> "Model":
@@ -270,11 +256,7 @@ class Model:
 
     def place(self, weights: Any) -> Environment:
         """The environment with the weights of a tree like :attr:`weights`."""
-        return {
-            slot: old if slot.frozen else _placed(old, _at(weights, path))
-            for slot, path in self.slots.items()
-            for old in (self.environment[slot],)
-        }
+        return tree.placed(self.slots, self.environment, weights)
 
     def bind(self, bound: Environment, **types: Type) -> "Model":
         """The model with variables bound anew: what has other weights is another part."""
@@ -366,41 +348,6 @@ def _run(graph: Graph, weights: list[Any], x: Any, key: jax.Array | None) -> Any
 def _array(leaf: Any) -> Any:
     """A leaf of weights as an array, where it is a number of Python."""
     return jax.numpy.asarray(leaf) if isinstance(leaf, bool | int | float | complex) else leaf
-
-
-def _at(tree: Any, path: tuple[str, ...]) -> Any:
-    """What stands at a path of a tree of weights; ``None`` where nothing of it is trained."""
-    for key in path:
-        tree = None if tree is None else tree.get(key)
-    return tree
-
-
-def _placed(old: Weights, tree: Any) -> Weights:
-    """The weights with what a tree has for those that are trained."""
-    if tree is None:
-        return old
-    values = old.structure.flatten_up_to(tree)
-    pairs = list(zip(old.tensors, values, strict=True))
-    new = tuple(t.put(v) if t.floating else t for t, v in pairs)
-    same = all(a is b for a, b in zip(new, old.tensors, strict=True))
-    return old if same else Weights(old.structure, new)
-
-
-def _require_like(name: str, old: Any, new: Any) -> None:
-    """Raises SpecError unless two trees of weights have the same paths, shapes and dtypes."""
-    wanted = dict(jax.tree_util.tree_flatten_with_path(old)[0])
-    given = dict(jax.tree_util.tree_flatten_with_path(new)[0])
-    for path in [*wanted, *given]:
-        a, b = (None if path not in tree else types.typeof(tree[path]) for tree in (wanted, given))
-        if a != b:
-            raise errors.SpecError(
-                errors.WEIGHTS_TREE.format(
-                    name=name,
-                    path=jax.tree_util.keystr(path) or "the root",
-                    wanted="nothing" if a is None else types.show(a),
-                    given="nothing" if b is None else types.show(b),
-                )
-            )
 
 
 def models(what: str, values: Any) -> list[Model]:

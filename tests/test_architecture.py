@@ -39,9 +39,9 @@ ROOMS = {
     "lamda": (
         "testing", "fit", "deploy", "compile", "store", "data", "sign", "merge", "diff", "table",
         "draw", "abstraction", "lift", "surgery", "rebuild", "combinators", "versions", "pytree",
-        "close", "model", "receipt", "roll", "evaluate", "address", "normal", "steps", "uses",
-        "check", "unify", "term", "kinds", "kind", "rolled", "function", "digest", "program",
-        "purity", "outside", "tensor", "types", "dims", "errors",
+        "close", "model", "tree", "receipt", "roll", "evaluate", "address", "normal", "steps",
+        "uses", "check", "unify", "term", "kinds", "kind", "rolled", "function", "digest",
+        "program", "purity", "outside", "tensor", "types", "dims", "errors",
     ),
     "serve": (
         "aws", "azure", "gcp", "knative", "openwhisk", "ray", "sagemaker", "wsgi", "cloudevents",
