@@ -257,6 +257,12 @@ class TestEvolved:
         train, held = parted(given(model, grown), 0.3)
         data = train.inputs, train.targets
         assert lm.reproduce(store, "m", data, progress=False).same
+        other = lm.Store(store.path.parent / "other")  # which has the part alone
+        other.put(store.get("m"), ref="m")
+        with pytest.raises(lm.MissingError, match=f"on the data {grown.address}, which is not in"):
+            lm.reproduce(other, "m", progress=False)
+        other.put_data(lm.DataSet.of(*data))
+        assert lm.reproduce(other, "m", progress=False).same
         with pytest.raises(lm.SpecError, match="was trained on the data sha256:.*, and given is"):
             lm.reproduce(store, "m", (held.inputs, held.targets), progress=False)
         # A version after it that was not evolved is of all of its data.

@@ -74,8 +74,10 @@ def evolve(
     if held.count == 0 or train.count < receipt.batch:
         said = {"batch": receipt.batch, "train": train.count, "held": held.count}
         raise errors.SpecError(errors.LITTLE_DATA.format(**said))
-    asked = replace(receipt, steps=steps or receipt.kept, eval="", every=0, patience=0)
-    asked = replace(asked, whole=examples.address, holdout=holdout)
+    asked = replace(
+        receipt, whole=examples.address, holdout=holdout, steps=steps or receipt.kept, eval="",
+        every=0, patience=0,
+    )  # fmt: skip
     new = again(model, programs, asked, train, Run(shown=progress))
     before, after = (_mean(each, scored, held) for each in (model, new))
     moved = after <= before if least else after >= before

@@ -3,6 +3,7 @@
 Neither the loss nor the optimiser is needed in Python: the store has the program of a step.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -108,12 +109,11 @@ def again(
 
 
 def _data(store: "Store", ref: str, receipt: Receipt) -> Any:
-    wanted = receipt.whole or receipt.data
-    try:
-        return store.data(wanted)
-    except errors.MissingError:
-        text = errors.NO_TRAINED_ON.format(ref=ref, data=wanted)
-        raise errors.MissingError(text) from None
+    wanted = [receipt.data, *filter(None, [receipt.whole])]
+    for address in wanted:
+        with suppress(errors.MissingError):
+            return store.data(address)
+    raise errors.MissingError(errors.NO_TRAINED_ON.format(ref=ref, data=wanted[-1]))
 
 
 def _here() -> dict[str, Any]:

@@ -95,7 +95,7 @@ def ranked(rows: list[Trial], metric: str | None, least: bool) -> Ranking:
     """The rows in order: by the metric, else by the loss on held-out data, else by that seen."""
     if metric is not None:
         by = f"the {'least' if least else 'greatest'} {metric} on held-out data"
-    elif rows[0].eval is not None or any(row.eval is not None for row in rows):
+    elif any(row.eval is not None for row in rows):
         by = "the least loss on held-out data"
     else:
         by = "the least loss in training"
